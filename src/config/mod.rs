@@ -1,0 +1,3 @@
+//! TOML to checked configuration.
+
+pub mod secret;

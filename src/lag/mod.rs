@@ -1,0 +1,8 @@
+//! The core: what lag is and how a group is doing. Pure: no I/O, no clock, no log, no async.
+
+pub mod evaluation;
+pub mod event;
+pub mod ids;
+pub mod optional;
+pub mod reason;
+pub mod settings;

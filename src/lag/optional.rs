@@ -1,0 +1,98 @@
+//! Numbers that may be unknown, without the eight bytes that `Option` would add to each.
+//!
+//! There are millions of them in an evaluation. They convert from and to `Option`, and nothing
+//! outside this file can tell how "unknown" is written down.
+
+use std::fmt;
+
+/// A whole number (offset, lag, milliseconds) or unknown.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct MaybeI64(i64);
+
+impl MaybeI64 {
+    /// Unknown.
+    pub const NONE: Self = Self(i64::MIN);
+
+    /// A known value. The smallest `i64` is the only value that cannot be known.
+    pub const fn some(value: i64) -> Self {
+        Self(value)
+    }
+
+    /// The value, when known.
+    pub const fn get(self) -> Option<i64> {
+        if self.0 == i64::MIN {
+            None
+        } else {
+            Some(self.0)
+        }
+    }
+}
+
+impl Default for MaybeI64 {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
+impl From<Option<i64>> for MaybeI64 {
+    fn from(value: Option<i64>) -> Self {
+        value.map_or(Self::NONE, Self::some)
+    }
+}
+
+impl fmt::Debug for MaybeI64 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.get().fmt(f)
+    }
+}
+
+/// A real number (seconds, a rate, a ratio) or unknown. Never infinite.
+#[derive(Clone, Copy)]
+pub struct MaybeF32(f32);
+
+impl MaybeF32 {
+    /// Unknown.
+    pub const NONE: Self = Self(f32::NAN);
+
+    /// A known value; a value that is not finite is unknown.
+    pub const fn some(value: f32) -> Self {
+        if value.is_finite() {
+            Self(value)
+        } else {
+            Self::NONE
+        }
+    }
+
+    /// The value, when known.
+    pub const fn get(self) -> Option<f32> {
+        if self.0.is_finite() {
+            Some(self.0)
+        } else {
+            None
+        }
+    }
+}
+
+impl Default for MaybeF32 {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
+impl PartialEq for MaybeF32 {
+    fn eq(&self, other: &Self) -> bool {
+        self.get() == other.get()
+    }
+}
+
+impl From<Option<f32>> for MaybeF32 {
+    fn from(value: Option<f32>) -> Self {
+        value.map_or(Self::NONE, Self::some)
+    }
+}
+
+impl fmt::Debug for MaybeF32 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.get().fmt(f)
+    }
+}

@@ -1,0 +1,8 @@
+//! lagline: consumer lag of many Kafka clusters, judged, kept and shipped.
+
+pub mod clock;
+pub mod config;
+pub mod lag;
+pub mod points;
+pub mod sinks;
+pub mod store;

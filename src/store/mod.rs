@@ -1,0 +1,3 @@
+//! The store: what lagline remembers, in one SQLite file.
+
+pub mod frame;
