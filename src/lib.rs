@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod kafka;
 pub mod lag;
 pub mod points;
 pub mod sinks;
