@@ -2,6 +2,8 @@
 
 pub mod clock;
 pub mod config;
+#[cfg(test)]
+pub(crate) mod golden;
 pub mod kafka;
 pub mod lag;
 pub mod points;

@@ -1,0 +1,182 @@
+//! The catalogue of measurements and fields, and evaluations as points.
+//!
+//! A [`Batch`] owns frames and points into them: nothing is copied until an encoder writes bytes.
+//! An encoder that must be fast matches on [`Point::row`] and reads the evaluation itself; one that
+//! need not be asks for [`Point::tags`] and [`Point::fields`]. Both give what the [`CATALOGUE`]
+//! says, and nothing else exists: no other place names a measurement or a field.
+//!
+//! What is unknown is absent. There is no 0, -1 or NaN that means "unknown".
+
+use std::sync::Arc;
+
+use crate::clock::Timestamp;
+use crate::store::frame::Frame;
+
+mod catalogue;
+mod fields;
+mod place;
+mod row;
+#[doc(hidden)]
+pub mod sample;
+
+pub use catalogue::{
+    CATALOGUE, FieldInfo, FieldKind, Measurement, MeasurementInfo, TagInfo, Unit, as_json,
+};
+pub use fields::{Totals, Value, totals_of};
+pub use place::{Detail, Place, places, row_count};
+pub use row::Row;
+
+/// Points of one request, oldest beat first.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    frames: Vec<Arc<Frame>>,
+    points: Vec<PointRef>,
+}
+
+/// Where in a batch's frames a point comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct PointRef {
+    /// Index into the batch's frames.
+    frame: u32,
+    at: Place,
+}
+
+impl Batch {
+    /// A batch without points.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A batch of every point of `frame` at `detail`.
+    pub fn of(frame: &Arc<Frame>, detail: Detail) -> Self {
+        let mut batch = Self::new();
+        for place in places(frame, detail) {
+            batch.push(frame, place);
+        }
+        batch
+    }
+
+    /// Adds one point. Points of one frame are pushed one after the other.
+    ///
+    /// # Panics
+    /// When `place` is not a place of `frame`.
+    pub fn push(&mut self, frame: &Arc<Frame>, place: Place) {
+        debug_assert_eq!(
+            Row::of(frame, place).place_measurement(),
+            place.measurement()
+        );
+        if !self
+            .frames
+            .last()
+            .is_some_and(|last| Arc::ptr_eq(last, frame))
+        {
+            self.frames.push(Arc::clone(frame));
+        }
+        let frame = u32::try_from(self.frames.len() - 1).unwrap_or(u32::MAX);
+        self.points.push(PointRef { frame, at: place });
+    }
+
+    /// How many points it has.
+    pub fn len(&self) -> usize {
+        self.points.len()
+    }
+
+    /// Whether it has no points.
+    pub fn is_empty(&self) -> bool {
+        self.points.is_empty()
+    }
+
+    /// The point at `index`.
+    pub fn get(&self, index: usize) -> Option<Point<'_>> {
+        self.points.get(index).map(|point| self.resolve(point))
+    }
+
+    /// The points, oldest beat first.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Point<'_>> + Clone {
+        self.points.iter().map(|point| self.resolve(point))
+    }
+
+    /// The batch in two halves, the older points first.
+    pub fn split(&self) -> (Batch, Batch) {
+        let (older, newer) = self.points.split_at(self.points.len() / 2);
+        (self.with(older.iter()), self.with(newer.iter()))
+    }
+
+    /// The points at these indexes, in their order. Indexes beyond the end are left out.
+    pub fn subset(&self, indexes: &[usize]) -> Batch {
+        self.with(indexes.iter().filter_map(|index| self.points.get(*index)))
+    }
+
+    /// The points from `start` up to, not including, `end`.
+    pub fn slice(&self, start: usize, end: usize) -> Batch {
+        let end = end.min(self.points.len());
+        self.with(self.points.get(start..end).unwrap_or_default().iter())
+    }
+
+    fn with<'p>(&self, points: impl Iterator<Item = &'p PointRef>) -> Batch {
+        let mut batch = Batch::new();
+        for point in points {
+            batch.push(&self.frames[point.frame as usize], point.at);
+        }
+        batch
+    }
+
+    fn resolve(&self, point: &PointRef) -> Point<'_> {
+        let frame = &self.frames[point.frame as usize];
+        Point {
+            at: frame.beat,
+            place: point.at,
+            row: Row::of(frame, point.at),
+        }
+    }
+}
+
+/// One measurement with tags and fields at a beat.
+#[derive(Clone, Copy, Debug)]
+pub struct Point<'a> {
+    at: Timestamp,
+    place: Place,
+    row: Row<'a>,
+}
+
+impl<'a> Point<'a> {
+    /// Which measurement it belongs to.
+    pub fn measurement(&self) -> Measurement {
+        self.place.measurement()
+    }
+
+    /// The beat.
+    pub fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    /// Where in its frame it is: neighbours with the same group share the group's tags.
+    pub fn place(&self) -> Place {
+        self.place
+    }
+
+    /// What it is made of, for encoders that must be fast.
+    pub fn row(&self) -> Row<'a> {
+        self.row
+    }
+
+    /// Calls `f` for each tag: name and value, sorted by name. Tags are identity only.
+    pub fn tags(&self, f: &mut dyn FnMut(&'static str, &str)) {
+        fields::tags(&self.row, f);
+    }
+
+    /// Calls `f` for each known field, in the order of the catalogue. The optional fields are not
+    /// among them.
+    pub fn fields(&self, f: &mut dyn FnMut(&'static str, Value<'_>)) {
+        fields::fields(self.at, &self.row, f);
+    }
+
+    /// Calls `f` for each known optional field (owner and client of a partition), which a sink
+    /// writes only when it is asked to.
+    pub fn optional_fields(&self, f: &mut dyn FnMut(&'static str, Value<'_>)) {
+        fields::optional_fields(&self.row, f);
+    }
+}
+
+#[cfg(test)]
+mod tests;
