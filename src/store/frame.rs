@@ -69,6 +69,45 @@ impl Counts {
     }
 }
 
+/// How far a sink is: the last frame all of whose rows are settled, and the counts up to and
+/// including that frame (so nothing of them waits).
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Cursor {
+    pub seq: Seq,
+    pub counts: Counts,
+}
+
+/// What a reader of the journal finds next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Next {
+    Frame(Arc<Frame>),
+    Hole(Hole),
+}
+
+/// Frames that a reader can never have: their rows count as offered and as expired.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hole {
+    /// The first and the last missing frame.
+    pub first: Seq,
+    pub last: Seq,
+    /// Rows of all of them.
+    pub rows: u64,
+    /// Beat of the frame before the hole, when the reader has seen one.
+    pub after: Option<Timestamp>,
+    /// Beat of the frame behind the hole.
+    pub before: Timestamp,
+    pub why: Missing,
+}
+
+/// Why frames are missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// The reader was too slow: they fell off the journal.
+    Expired,
+    /// What stands on disk cannot be decoded, and why.
+    Corrupt(String),
+}
+
 /// One sink's state at a beat.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SinkRow {
