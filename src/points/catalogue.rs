@@ -46,6 +46,13 @@ impl Measurement {
         }
     }
 
+    /// The measurement with this name.
+    pub fn named(name: &str) -> Option<Measurement> {
+        Measurement::ALL
+            .into_iter()
+            .find(|measurement| measurement.name() == name)
+    }
+
     /// What the catalogue says about it.
     pub fn info(self) -> &'static MeasurementInfo {
         &CATALOGUE[self as usize]
@@ -64,6 +71,11 @@ pub struct MeasurementInfo {
 }
 
 impl MeasurementInfo {
+    /// The tag with this name.
+    pub fn tag(&self, name: &str) -> Option<&'static TagInfo> {
+        self.tags.iter().find(|tag| tag.name == name)
+    }
+
     /// The field with this name.
     pub fn field(&self, name: &str) -> Option<&'static FieldInfo> {
         self.fields.iter().find(|field| field.name == name)

@@ -134,6 +134,7 @@ pub(super) fn tags(row: &Row<'_>, f: &mut dyn FnMut(&'static str, &str)) {
             }
         }
         Row::Sink { sink } => f("sink", &sink.sink),
+        Row::Owned { point } => point.tags.iter().for_each(|(name, value)| f(name, value)),
     }
 }
 
@@ -151,12 +152,15 @@ pub(super) fn fields(at: Timestamp, row: &Row<'_>, f: &mut dyn FnMut(&'static st
         }
         Row::Status { change } => status_change(change, &mut out),
         Row::Sink { sink: row } => sink(row, &mut out),
+        Row::Owned { point } => point.fields_where(false, out.0),
     }
 }
 
 /// Calls `f` for each known optional field of the row.
 pub(super) fn optional_fields(row: &Row<'_>, f: &mut dyn FnMut(&'static str, Value<'_>)) {
-    if let Row::Partition { group, state, .. } = row
+    if let Row::Owned { point } = row {
+        point.fields_where(true, f);
+    } else if let Row::Partition { group, state, .. } = row
         && let Some(member) = state.owner(&group.members)
     {
         f("owner", Value::Text(&member.client_host));

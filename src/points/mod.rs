@@ -14,6 +14,7 @@ use crate::store::frame::Frame;
 
 mod catalogue;
 mod fields;
+mod owned;
 mod place;
 mod row;
 #[doc(hidden)]
@@ -23,6 +24,7 @@ pub use catalogue::{
     CATALOGUE, FieldInfo, FieldKind, Measurement, MeasurementInfo, TagInfo, Unit, as_json,
 };
 pub use fields::{Totals, Value, totals_of};
+pub use owned::{OwnedPoint, OwnedValue, UnknownName};
 pub use place::{Detail, Place, places, row_count};
 pub use row::Row;
 
@@ -30,15 +32,17 @@ pub use row::Row;
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     frames: Vec<Arc<Frame>>,
+    owned: Vec<Arc<OwnedPoint>>,
     points: Vec<PointRef>,
 }
 
-/// Where in a batch's frames a point comes from.
+/// Where in a batch a point comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct PointRef {
-    /// Index into the batch's frames.
-    frame: u32,
-    at: Place,
+enum PointRef {
+    /// A part of the frame with this index.
+    Part { frame: u32, at: Place },
+    /// The owned point with this index.
+    Owned(u32),
 }
 
 impl Batch {
@@ -59,12 +63,9 @@ impl Batch {
     /// Adds one point. Points of one frame are pushed one after the other.
     ///
     /// # Panics
-    /// When `place` is not a place of `frame`.
+    /// In a debug build, when `place` is not a place of `frame`.
     pub fn push(&mut self, frame: &Arc<Frame>, place: Place) {
-        debug_assert_eq!(
-            Row::of(frame, place).place_measurement(),
-            place.measurement()
-        );
+        debug_assert_eq!(Row::of(frame, place).measurement(), place.measurement());
         if !self
             .frames
             .last()
@@ -72,8 +73,14 @@ impl Batch {
         {
             self.frames.push(Arc::clone(frame));
         }
-        let frame = u32::try_from(self.frames.len() - 1).unwrap_or(u32::MAX);
-        self.points.push(PointRef { frame, at: place });
+        let frame = index(self.frames.len() - 1);
+        self.points.push(PointRef::Part { frame, at: place });
+    }
+
+    /// Adds a point that stands for itself.
+    pub fn push_owned(&mut self, point: Arc<OwnedPoint>) {
+        self.points.push(PointRef::Owned(index(self.owned.len())));
+        self.owned.push(point);
     }
 
     /// How many points it has.
@@ -96,10 +103,18 @@ impl Batch {
         self.points.iter().map(|point| self.resolve(point))
     }
 
+    /// The frame a point is a part of; none for an owned point.
+    pub fn frame_of(&self, index: usize) -> Option<&Arc<Frame>> {
+        match self.points.get(index)? {
+            PointRef::Part { frame, .. } => self.frames.get(*frame as usize),
+            PointRef::Owned(_) => None,
+        }
+    }
+
     /// The batch in two halves, the older points first.
     pub fn split(&self) -> (Batch, Batch) {
-        let (older, newer) = self.points.split_at(self.points.len() / 2);
-        (self.with(older.iter()), self.with(newer.iter()))
+        let middle = self.points.len() / 2;
+        (self.slice(0, middle), self.slice(middle, self.points.len()))
     }
 
     /// The points at these indexes, in their order. Indexes beyond the end are left out.
@@ -116,43 +131,55 @@ impl Batch {
     fn with<'p>(&self, points: impl Iterator<Item = &'p PointRef>) -> Batch {
         let mut batch = Batch::new();
         for point in points {
-            batch.push(&self.frames[point.frame as usize], point.at);
+            match point {
+                PointRef::Part { frame, at } => batch.push(&self.frames[*frame as usize], *at),
+                PointRef::Owned(at) => batch.push_owned(Arc::clone(&self.owned[*at as usize])),
+            }
         }
         batch
     }
 
     fn resolve(&self, point: &PointRef) -> Point<'_> {
-        let frame = &self.frames[point.frame as usize];
-        Point {
-            at: frame.beat,
-            place: point.at,
-            row: Row::of(frame, point.at),
+        match point {
+            PointRef::Part { frame, at } => {
+                let frame = &self.frames[*frame as usize];
+                Point {
+                    at: frame.beat,
+                    row: Row::of(frame, *at),
+                }
+            }
+            PointRef::Owned(at) => {
+                let point = &*self.owned[*at as usize];
+                Point {
+                    at: point.at,
+                    row: Row::Owned { point },
+                }
+            }
         }
     }
+}
+
+/// The index of an entry; lists of more than 2^32 entries do not exist here.
+fn index(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
 }
 
 /// One measurement with tags and fields at a beat.
 #[derive(Clone, Copy, Debug)]
 pub struct Point<'a> {
     at: Timestamp,
-    place: Place,
     row: Row<'a>,
 }
 
 impl<'a> Point<'a> {
     /// Which measurement it belongs to.
     pub fn measurement(&self) -> Measurement {
-        self.place.measurement()
+        self.row.measurement()
     }
 
     /// The beat.
     pub fn at(&self) -> Timestamp {
         self.at
-    }
-
-    /// Where in its frame it is: neighbours with the same group share the group's tags.
-    pub fn place(&self) -> Place {
-        self.place
     }
 
     /// What it is made of, for encoders that must be fast.
@@ -175,6 +202,13 @@ impl<'a> Point<'a> {
     /// writes only when it is asked to.
     pub fn optional_fields(&self, f: &mut dyn FnMut(&'static str, Value<'_>)) {
         fields::optional_fields(&self.row, f);
+    }
+
+    /// About how many bytes it has as text on the wire, before compression.
+    pub fn size_hint(&self) -> usize {
+        let mut bytes = 0;
+        self.tags(&mut |name, value| bytes += name.len() + value.len());
+        bytes + 24 * self.measurement().info().fields.len()
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a point is made of, resolved.
 
-use super::{Measurement, Place};
+use super::{Measurement, OwnedPoint, Place};
 use crate::lag::evaluation::{
     Evaluation, GroupEvaluation, GroupTopic, PartitionEvaluation, TopicEvaluation, TopicPartition,
 };
@@ -40,6 +40,11 @@ pub enum Row<'a> {
     Sink {
         sink: &'a SinkRow,
     },
+    /// A point that stands for itself: read back from a file, or made from history. Encode it with
+    /// [`super::Point::tags`] and [`super::Point::fields`].
+    Owned {
+        point: &'a OwnedPoint,
+    },
 }
 
 impl<'a> Row<'a> {
@@ -67,7 +72,8 @@ impl<'a> Row<'a> {
         }
     }
 
-    pub(super) fn place_measurement(&self) -> Measurement {
+    /// The measurement it belongs to.
+    pub fn measurement(&self) -> Measurement {
         match self {
             Row::Cluster { .. } => Measurement::Cluster,
             Row::Group { .. } => Measurement::Group,
@@ -76,6 +82,7 @@ impl<'a> Row<'a> {
             Row::TopicOffset { .. } => Measurement::TopicOffset,
             Row::Status { .. } => Measurement::Status,
             Row::Sink { .. } => Measurement::Sink,
+            Row::Owned { point } => point.measurement,
         }
     }
 }

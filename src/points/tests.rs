@@ -190,3 +190,52 @@ fn parts_of_a_batch_keep_order_and_frames() {
     assert_eq!(beats(&batch.slice(1, 3)), beats(&batch)[1..3]);
     assert!(batch.slice(6, 9).is_empty());
 }
+
+#[test]
+fn an_owned_copy_says_the_same_as_the_point_it_is_of() {
+    fn text(point: &Point<'_>) -> String {
+        let mut text = format!("{:?} {:?}", point.measurement(), point.at());
+        point.tags(&mut |name, value| text += &format!(" {name}={value}"));
+        point.fields(&mut |name, value| text += &format!(" {name}={value:?}"));
+        point.optional_fields(&mut |name, value| text += &format!(" ({name}={value:?})"));
+        text
+    }
+    for batch in all_points() {
+        let mut copies = Batch::new();
+        for point in batch.iter() {
+            copies.push_owned(Arc::new(OwnedPoint::of(&point)));
+        }
+        let (older, newer) = copies.split();
+        let copied: Vec<_> = older.iter().chain(newer.iter()).map(|p| text(&p)).collect();
+        assert_eq!(copied, batch.iter().map(|p| text(&p)).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn an_owned_point_takes_only_what_the_catalogue_knows_in_its_order() {
+    let mut point = OwnedPoint::new(Measurement::TopicOffset, sample::BEAT);
+    point.field("begin_offset", OwnedValue::Int(1)).unwrap();
+    point.field("end_offset", OwnedValue::Int(2)).unwrap();
+    point.tag("topic", "t").unwrap();
+    point.tag("cluster", "c").unwrap();
+    assert_eq!(
+        point.fields.iter().map(|f| f.0).collect::<Vec<_>>(),
+        ["end_offset", "begin_offset"]
+    );
+    assert_eq!(
+        point.tags.iter().map(|t| t.0).collect::<Vec<_>>(),
+        ["cluster", "topic"]
+    );
+    assert!(
+        point.tag("group", "g").is_err(),
+        "not a tag of this measurement"
+    );
+    assert!(
+        point.field("lag", OwnedValue::Int(1)).is_err(),
+        "not a field of it"
+    );
+    assert!(
+        point.field("end_offset", OwnedValue::Float(1.0)).is_err(),
+        "of another type"
+    );
+}
