@@ -5,4 +5,6 @@ pub mod event;
 pub mod ids;
 pub mod optional;
 pub mod reason;
+pub mod rules;
 pub mod settings;
+pub mod window;
