@@ -153,6 +153,10 @@ pub struct ReaderProgress {
     /// The end that must be reached: at the start the log end offset seen then, afterwards the
     /// newest known one.
     pub end: i64,
+    /// Every record from this offset up to `position` was seen: the offset after the last gap that
+    /// compaction (or a control record) has left; `from` when there was none. In front of it only
+    /// the last commit of each group-partition survives, so the history there is cut short.
+    pub complete_from: i64,
     /// The reader has been at `end` (or saw the end of the partition) at least once.
     pub caught_up: bool,
     /// When this was true.
