@@ -21,6 +21,9 @@ use crate::lag::ids::ClusterName;
 /// The topic where Kafka keeps committed offsets.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
+/// A librdkafka client of one cluster.
+pub type KafkaClient = BaseConsumer<KafkaContext>;
+
 /// Properties that belong to lagline, and why.
 const RESERVED: [(&str, &str); 13] = [
     ("group.id", "lagline never joins a group"),
@@ -237,11 +240,7 @@ impl KafkaSettings {
     ///
     /// # Errors
     /// When librdkafka refuses a setting or cannot start; trying again does not help.
-    pub fn client(
-        &self,
-        role: Role,
-        cluster: &ClusterName,
-    ) -> Result<BaseConsumer<KafkaContext>, KafkaError> {
+    pub fn client(&self, role: Role, cluster: &ClusterName) -> Result<KafkaClient, KafkaError> {
         self.client_config(role)
             .create_with_context(KafkaContext::new(cluster.clone()))
             .map_err(|error| client_error(&error, cluster))

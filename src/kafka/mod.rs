@@ -6,3 +6,4 @@
 
 pub mod client;
 pub mod context;
+pub mod decode;
