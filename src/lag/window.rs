@@ -40,10 +40,11 @@
 //! # Shape
 //!
 //! There are millions of windows. Commits of one window resemble each other, so a commit is kept as
-//! five 32-bit numbers relative to a common base (`narrow.rs`): 20 bytes each on the heap, grown
-//! one by one because many groups never fill their window. A window whose commits do not resemble
-//! each other (a rewind over four billion records, two epochs) keeps them in full, until they do
-//! again. Nothing outside this module can tell the two apart, but by [`Window::heap_bytes`].
+//! five 32-bit numbers relative to a common base (`narrow.rs`): the newest within the window's 64
+//! bytes, the others in 20 bytes each on the heap, which grows one by one because many groups never
+//! fill their window. Ten commits take 244 bytes. A window whose commits do not resemble each other
+//! (a rewind over four billion records, two epochs) keeps them in full, until they do again. Nothing
+//! outside this module can tell the two apart, but by [`Window::heap_bytes`].
 
 mod narrow;
 #[cfg(test)]
@@ -75,13 +76,13 @@ pub struct StoredCommit {
 }
 
 /// The last commits of one group on one partition, oldest first.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Window(Form);
 
 #[derive(Clone)]
 enum Form {
     Narrow(Narrow),
-    /// Oldest first.
+    /// Oldest first; also the window without commits.
     Wide(Vec<StoredCommit>),
 }
 
@@ -93,16 +94,16 @@ enum Place {
     Instead(usize),
 }
 
-impl Default for Form {
+impl Default for Window {
     fn default() -> Self {
-        Form::Narrow(Narrow::default())
+        Window::new()
     }
 }
 
 impl Window {
-    /// A window without commits; takes no memory of its own.
-    pub fn new() -> Window {
-        Window::default()
+    /// A window without commits; takes no memory on the heap.
+    pub const fn new() -> Window {
+        Window(Form::Wide(Vec::new()))
     }
 
     /// Puts a commit in its place (see the module's table). `intervals` is how many commits the
@@ -139,7 +140,7 @@ impl Window {
                 outcome = Applied::Merged;
             }
         }
-        self.put(place, commit, is_full);
+        self.put(&place, &commit, is_full);
         outcome
     }
 
@@ -241,28 +242,37 @@ impl Window {
         }
     }
 
-    fn put(&mut self, place: Place, commit: StoredCommit, is_full: bool) {
+    fn put(&mut self, place: &Place, commit: &StoredCommit, is_full: bool) {
         match &mut self.0 {
             Form::Narrow(narrow) => {
-                if !narrow.put(&place, &commit, is_full) {
+                if !narrow.put(place, commit, is_full) {
                     let mut rows: Vec<StoredCommit> = self.iter().collect();
-                    put(&mut rows, &place, commit, is_full);
-                    self.0 = Narrow::of(&rows).map_or_else(|| Form::Wide(rows), Form::Narrow);
+                    put(&mut rows, place, commit, is_full);
+                    *self = Window::of(rows);
+                }
+            }
+            Form::Wide(rows) if rows.is_empty() => {
+                if let Some(narrow) = Narrow::of(std::slice::from_ref(commit)) {
+                    self.0 = Form::Narrow(narrow);
+                } else {
+                    put(rows, place, commit, is_full);
                 }
             }
             Form::Wide(rows) => {
-                put(rows, &place, commit, is_full);
-                if let Some(narrow) = Narrow::of(rows) {
-                    self.0 = Form::Narrow(narrow);
-                }
+                put(rows, place, commit, is_full);
+                *self = Window::of(std::mem::take(rows));
             }
         }
     }
 
+    /// The window of these commits, oldest first, in the smallest form they fit.
+    fn of(rows: Vec<StoredCommit>) -> Window {
+        Window(Narrow::of(&rows).map_or_else(|| Form::Wide(rows), Form::Narrow))
+    }
+
     /// Drops the oldest commits; only needed after `intervals` was made smaller.
     fn keep_newest(&mut self, count: usize) {
-        let rows: Vec<StoredCommit> = self.iter().skip(self.len() - count).collect();
-        self.0 = Narrow::of(&rows).map_or_else(|| Form::Wide(rows), Form::Narrow);
+        *self = Window::of(self.iter().skip(self.len() - count).collect());
     }
 
     fn at(&self, index: usize) -> Option<StoredCommit> {
@@ -287,17 +297,17 @@ impl Window {
     }
 }
 
-fn put(rows: &mut Vec<StoredCommit>, place: &Place, commit: StoredCommit, is_full: bool) {
+fn put(rows: &mut Vec<StoredCommit>, place: &Place, commit: &StoredCommit, is_full: bool) {
     match *place {
-        Place::Instead(index) => rows[index] = commit,
+        Place::Instead(index) => rows[index] = *commit,
         Place::Before(index) if is_full => {
             // Also with `index` 1, where the oldest makes room for its successor in order.
             rows.remove(0);
-            rows.insert(index - 1, commit);
+            rows.insert(index - 1, *commit);
         }
         Place::Before(index) => {
             rows.reserve_exact(1);
-            rows.insert(index, commit);
+            rows.insert(index, *commit);
         }
     }
 }
