@@ -7,3 +7,5 @@
 pub mod client;
 pub mod context;
 pub mod decode;
+pub mod ffi;
+pub mod log_offsets;
