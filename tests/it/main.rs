@@ -12,4 +12,5 @@
 
 mod kafka_client;
 mod services;
+mod services_databases;
 mod services_kafka;

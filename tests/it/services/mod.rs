@@ -7,6 +7,8 @@
 //! kafka.restart();
 //!
 //! let kafka = Kafka::shared(KafkaVersion::V4);             // one per test run: use `unique("topic")` names
+//! let influxdb = Database::shared(DatabaseKind::InfluxDb); // as all databases
+//! assert_eq!(influxdb.get("/ping").status, 204);
 //! ```
 //!
 //! What is fetched, and from where, is in `tests/services/fetch.sh`. A directory is deleted at the end, kept and
@@ -14,13 +16,16 @@
 //!
 //! Not here: what is asked of the servers. Clients and assertions belong to the tests.
 
+mod database;
 mod directory;
+mod http;
 mod kafka;
 mod port;
 mod process;
 mod shared;
 pub mod wait;
 
+pub use database::{Database, DatabaseKind};
 pub use kafka::{Kafka, KafkaVersion, SASL_PASSWORD, SASL_USER};
 
 use std::path::{Path, PathBuf};
