@@ -3,6 +3,13 @@
 //! A sink knows nothing of Kafka, of retries, of other sinks. It does not sleep, spawn or log, and
 //! its `write` may be cancelled at any await point.
 
+pub mod http;
+pub mod identity;
+pub mod influxdb;
+pub mod names;
+#[cfg(test)]
+pub(crate) mod stub;
+
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
