@@ -10,6 +10,7 @@
     reason = "the helpers of a test binary panic like its tests do, and nothing outside can name them"
 )]
 
+mod architecture;
 mod kafka_client;
 mod services;
 mod services_databases;
