@@ -142,12 +142,13 @@ impl<'client> Questions<'client> {
         true
     }
 
-    /// Asks for ids (and, with `operations`, the own permissions) of these topics, each named once.
-    /// Never creates a topic. False when a name holds a zero byte: nothing is asked then.
+    /// Asks broker `via` (absent: the controller) for ids (and, with `operations`, the own permissions)
+    /// of these topics, each named once. Never creates a topic. False when a name holds a zero byte: nothing is asked then.
     pub fn describe_topics<'a>(
         &self,
         tag: usize,
         names: impl Iterator<Item = &'a str>,
+        via: Option<i32>,
         operations: bool,
         timeout: Duration,
     ) -> bool {
@@ -161,6 +162,17 @@ impl<'client> Questions<'client> {
             timeout,
             operations,
         );
+        if let Some(broker) = via.filter(|broker| *broker >= 0) {
+            // SAFETY: the options are alive, a broker id is in range, so that no error needs a buffer.
+            unsafe {
+                sys::rd_kafka_AdminOptions_set_broker(
+                    options.0.as_ptr(),
+                    broker,
+                    std::ptr::null_mut(),
+                    0,
+                );
+            }
+        }
         // SAFETY: the pointers are NUL-terminated strings that live until the end of this function;
         // librdkafka copies them into the collection, and the collection and options into the
         // question; the collection is destroyed once.

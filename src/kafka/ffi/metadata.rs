@@ -16,6 +16,8 @@ pub struct ClusterMetadata {
     pub topics: Vec<TopicMetadata>,
     /// Topics left out because their name is not UTF-8.
     pub unreadable_names: usize,
+    /// Id of the broker that said this; absent when only its bootstrap address is known.
+    pub answered_by: Option<i32>,
 }
 
 /// Where one broker listens.
@@ -82,12 +84,14 @@ pub fn cluster_metadata<C: ClientContext>(
 unsafe fn copied(metadata: *const rd_kafka_metadata) -> ClusterMetadata {
     let mut copy = ClusterMetadata::default();
     // SAFETY: librdkafka's counts belong to its arrays, here and below.
-    let (brokers, topics) = unsafe {
+    let (brokers, topics, answered_by) = unsafe {
         (
             elements((*metadata).brokers, (*metadata).broker_cnt),
             elements((*metadata).topics, (*metadata).topic_cnt),
+            (*metadata).orig_broker_id,
         )
     };
+    copy.answered_by = (answered_by >= 0).then_some(answered_by);
     for broker in brokers {
         // SAFETY: points into the array; the host is a NUL-terminated string that lives as long.
         let (id, host, port) = unsafe { ((*broker).id, text_at((*broker).host), (*broker).port) };

@@ -119,7 +119,7 @@ mod tests {
                 address: "a:1".to_owned(),
             }],
             topics,
-            unreadable_names: 0,
+            ..ClusterMetadata::default()
         }
     }
 

@@ -42,7 +42,7 @@ pub fn refresh<C: ClientContext>(
     for topic in tracker.known() {
         sights.entry(topic.clone()).or_insert(Sight::Unclear);
     }
-    describe(client, &mut sights, &deadline.part(2));
+    describe(client, &mut sights, via(&metadata), &deadline.part(2));
     let keep = |topic: &TopicName| !matches!(sights.get(topic), None | Some(Sight::Unknown));
     let layout = Layout::next(previous, &metadata, keep);
     // A broker that names no broker, itself included, does not know its cluster yet.
@@ -54,6 +54,13 @@ pub fn refresh<C: ClientContext>(
         changes: tracker.observe(complete, sights),
         unreadable_names: metadata.unreadable_names,
     })
+}
+
+/// A broker that surely answers: the one that just did. The controller, which librdkafka would ask,
+/// may be away.
+fn via(metadata: &ClusterMetadata) -> Option<i32> {
+    let first = metadata.brokers.first().map(|broker| broker.id);
+    metadata.answered_by.or(first)
 }
 
 fn listed(metadata: &ClusterMetadata, previous: &Layout) -> HashMap<TopicName, Sight> {
@@ -74,6 +81,7 @@ fn listed(metadata: &ClusterMetadata, previous: &Layout) -> HashMap<TopicName, S
 fn describe<C: ClientContext>(
     client: &Client<C>,
     sights: &mut HashMap<TopicName, Sight>,
+    via: Option<i32>,
     deadline: &Deadline,
 ) {
     let mut names: Vec<TopicName> = sights.keys().cloned().collect();
@@ -85,7 +93,8 @@ fn describe<C: ClientContext>(
         while in_flight < CALLS_IN_FLIGHT {
             let Some(chunk) = waiting.next() else { break };
             let names = chunk.iter().map(TopicName::as_str);
-            in_flight += usize::from(questions.describe_topics(0, names, false, deadline.left()));
+            let asked = questions.describe_topics(0, names, via, false, deadline.left());
+            in_flight += usize::from(asked);
         }
         if in_flight == 0 || deadline.is_over() {
             return;
