@@ -7,5 +7,7 @@
 pub mod client;
 pub mod context;
 pub mod decode;
+pub mod encode;
 pub mod ffi;
 pub mod log_offsets;
+pub mod offsets;

@@ -15,6 +15,7 @@ use rdkafka_sys::types::RDKafka;
 use rdkafka_sys::{self as sys, rd_kafka_admin_op_t as Op};
 
 use super::{Code, code_at, elements, failed, text_at, timeout_ms};
+use crate::kafka::client::Isolation;
 use crate::lag::ids::TopicId;
 
 /// The log end offset, as ListOffsets writes it in place of a timestamp.
@@ -27,6 +28,7 @@ pub const LOG_START: i64 = -2;
 pub struct Questions<'client> {
     client: NonNull<RDKafka>,
     queue: NonNull<sys::rd_kafka_queue_t>,
+    isolation: Isolation,
     lifetime: PhantomData<&'client ()>,
 }
 
@@ -71,6 +73,8 @@ pub struct DescribedTopic {
 pub struct TopicFacts {
     /// Absent before Kafka 2.8.
     pub id: Option<TopicId>,
+    /// How many partitions it has.
+    pub partitions: i32,
     pub operations: Option<Operations>,
 }
 
@@ -114,11 +118,19 @@ impl<'client> Questions<'client> {
         Self {
             client: NonNull::new(client).expect("a client has a handle"),
             queue: NonNull::new(queue).expect("librdkafka always makes a queue"),
+            isolation: Isolation::ReadUncommitted,
             lifetime: PhantomData,
         }
     }
 
-    /// Asks for one offset of each of these partitions, each named once. Uncommitted records count.
+    /// Takes the log end offset as a reader of that isolation sees it: with
+    /// [`Isolation::ReadCommitted`] it is in front of the first open transaction.
+    pub fn with_isolation(mut self, isolation: Isolation) -> Self {
+        self.isolation = isolation;
+        self
+    }
+
+    /// Asks for one offset of each of these partitions, each named once.
     /// False when a name holds a zero byte, which no topic's name does: nothing is asked then.
     pub fn list_offsets<'a>(
         &self,
@@ -231,9 +243,14 @@ impl<'client> Questions<'client> {
                 std::ptr::without_provenance_mut(tag),
             );
             if op == Op::RD_KAFKA_ADMIN_OP_LISTOFFSETS {
+                use sys::rd_kafka_IsolationLevel_t as Level;
+                let level = match self.isolation {
+                    Isolation::ReadUncommitted => Level::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED,
+                    Isolation::ReadCommitted => Level::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED,
+                };
                 sys::rd_kafka_error_destroy(sys::rd_kafka_AdminOptions_set_isolation_level(
                     options.as_ptr(),
-                    sys::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED,
+                    level,
                 ));
             }
             if operations {
@@ -405,8 +422,11 @@ unsafe fn described_topics(
             }
             let mut count = 0;
             let first = sys::rd_kafka_TopicDescription_authorized_operations(topic, &raw mut count);
+            let mut partitions = 0;
+            sys::rd_kafka_TopicDescription_partitions(topic, &raw mut partitions);
             let facts = TopicFacts {
                 id: topic_id(sys::rd_kafka_TopicDescription_topic_id(topic)),
+                partitions: i32::try_from(partitions).unwrap_or(i32::MAX),
                 operations: operations(first, count),
             };
             let outcome = Ok(facts);

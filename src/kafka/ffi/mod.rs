@@ -20,6 +20,7 @@ use rdkafka_sys::types::{RDKafka, RDKafkaRespErr, RDKafkaTopic};
 use rdkafka_sys::{rd_kafka_error_t, rd_kafka_event_t, rd_kafka_metadata as Metadata};
 
 pub mod admin;
+pub mod feed;
 pub mod metadata;
 
 // Declared again with the plain int that C returns: as the Rust enum of rdkafka-sys an error code of
@@ -46,6 +47,14 @@ impl Code {
     pub const NOT_LEADER_OR_FOLLOWER: Code = Code(6);
     pub const TOPIC_AUTHORIZATION_FAILED: Code = Code(29);
     pub const CLUSTER_AUTHORIZATION_FAILED: Code = Code(31);
+    /// librdkafka: an argument that cannot be.
+    pub const INVALID_ARGUMENT: Code = Code(-186);
+    /// librdkafka: the end of a partition, not an error.
+    pub const PARTITION_EOF: Code = Code(-191);
+    /// librdkafka: the position is not in the log, and nobody said where to go on.
+    pub const AUTO_OFFSET_RESET: Code = Code(-140);
+    /// librdkafka: the log was cut off in front of the position.
+    pub const LOG_TRUNCATION: Code = Code(-139);
     /// librdkafka: nobody answered in time.
     pub const TIMED_OUT: Code = Code(-185);
     /// librdkafka: the connection failed.

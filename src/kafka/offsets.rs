@@ -1,0 +1,216 @@
+//! Reads the offsets topic of one cluster and hands over what happened, in order.
+//!
+//! Blocking, on a thread of its own. Waits by itself: while the topic does not exist, while Kafka
+//! cannot be reached, while reading is denied; [`ReaderStats`] says which of these it is. Joins no
+//! group, commits nothing, keeps nothing on disk: each start reads from the beginning, because
+//! offsets of idle groups live in the compacted log only.
+//!
+//! One loop does everything: take a batch of records, decode, hand over, and about every five
+//! seconds ask (without waiting for the answer) what the topic looks like and where its partitions
+//! end, so that lagline knows when it is itself behind, and sees a truncated, re-created or grown
+//! topic. The queue to the monitor is bounded: when that is busy, this waits.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::consumer::Consumer;
+use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
+use tokio::sync::mpsc::Sender;
+use tokio_util::sync::CancellationToken;
+
+use super::client::{KafkaClient, KafkaError, KafkaSettings, Role};
+use crate::clock::Clock;
+use crate::lag::event::{EventBatch, ReaderProgress};
+use crate::lag::ids::ClusterName;
+
+mod intake;
+mod life;
+mod positions;
+mod rounds;
+mod stats;
+
+pub use stats::{ReaderCounts, ReaderStats};
+
+/// How long the reader looks away from its stop signal, at most (one question for metadata).
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Reads one cluster's offsets topic.
+#[derive(Debug)]
+pub struct OffsetsReader {
+    cluster: ClusterName,
+    settings: KafkaSettings,
+    out: Sender<EventBatch>,
+    stats: Arc<ReaderStats>,
+    stop: CancellationToken,
+    clock: Clock,
+}
+
+/// What the topic looks like before it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Topic {
+    partitions: i32,
+    /// A broker that is up, to put questions to.
+    broker: i32,
+}
+
+impl OffsetsReader {
+    /// A reader that has not started. Progress goes to `out` among the events; what hinders reading
+    /// goes to `stats`.
+    pub fn new(
+        cluster: ClusterName,
+        settings: KafkaSettings,
+        out: Sender<EventBatch>,
+        stats: Arc<ReaderStats>,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            cluster,
+            settings,
+            out,
+            stats,
+            stop,
+            clock: Clock::system(),
+        }
+    }
+
+    /// Reads until it is stopped or nobody takes the events any more.
+    ///
+    /// # Errors
+    /// When librdkafka refuses the settings: trying again does not help.
+    pub fn run(self) -> Result<(), KafkaError> {
+        let client = self.settings.client(Role::Reader, &self.cluster)?;
+        let mut life = 0_u8;
+        while let Some(topic) = self.wait_for_topic(&client) {
+            match life::read(&self, &client, topic, life)? {
+                life::Ended::Stopped => break,
+                life::Ended::TopicChanged => {
+                    life = life.saturating_add(1);
+                    let cluster = self.cluster.as_str();
+                    tracing::warn!(cluster, "the offsets topic was re-created, reading it anew");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks for the topic until it is there and may be seen; `None` when the reader is to stop.
+    fn wait_for_topic(&self, client: &KafkaClient) -> Option<Topic> {
+        while !self.is_stopped() {
+            let problem = match self.look(client) {
+                Ok(topic) => return Some(topic),
+                Err(problem) => problem,
+            };
+            if let NoTopic::Missing(_) = problem {
+                let mut batch = EventBatch::default();
+                batch.push_progress(ReaderProgress {
+                    partition: 0,
+                    partitions: 0,
+                    from: 0,
+                    position: 0,
+                    end: 0,
+                    complete_from: 0,
+                    caught_up: true,
+                    at: self.clock.now(),
+                });
+                self.out.blocking_send(batch).ok()?;
+            }
+            self.set_problem(Some(problem.into_text()));
+            self.pause(client);
+        }
+        None
+    }
+
+    fn look(&self, client: &KafkaClient) -> Result<Topic, NoTopic> {
+        let name = &self.settings.offsets_topic;
+        let metadata = client
+            .fetch_metadata(Some(name), PATIENCE)
+            .map_err(|error| NoTopic::Unreachable(unreachable_text(client, &error)))?;
+        let topic = metadata.topics().iter().find(|topic| topic.name() == name);
+        let error = topic.and_then(|topic| topic.error());
+        match error.map(RDKafkaErrorCode::from) {
+            None => {}
+            Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
+                return Err(NoTopic::Denied(denied_text(name)));
+            }
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+                return Err(NoTopic::Missing(missing_text(name)));
+            }
+            Some(other) => {
+                let text = format!("topic {name} cannot be described: {other}");
+                return Err(NoTopic::Unreachable(text));
+            }
+        }
+        let partitions = topic.map_or(0, |topic| topic.partitions().len());
+        let broker = metadata.brokers().first().map(|broker| broker.id());
+        match (i32::try_from(partitions), broker) {
+            (Ok(partitions @ 1..), Some(broker)) => Ok(Topic { partitions, broker }),
+            _ => Err(NoTopic::Missing(missing_text(name))),
+        }
+    }
+
+    /// Waits a second, or until the reader is to stop, while librdkafka's news are taken.
+    fn pause(&self, client: &KafkaClient) {
+        for _ in 0..10 {
+            if self.is_stopped() {
+                return;
+            }
+            // Without a group only errors and log lines come here; both go to the context.
+            drop(client.poll(Duration::from_millis(100)));
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.is_cancelled() || self.out.is_closed()
+    }
+
+    /// Keeps what hinders reading, and logs it when it is another one than before.
+    fn set_problem(&self, problem: Option<String>) {
+        let cluster = self.cluster.as_str();
+        match self.stats.set_problem(problem.clone()) {
+            stats::Change::Same => {}
+            stats::Change::New => {
+                let problem = problem.unwrap_or_default();
+                tracing::warn!(cluster, "{problem}");
+            }
+            stats::Change::Gone => tracing::info!(cluster, "reading the offsets topic again"),
+        }
+    }
+}
+
+/// Why the topic cannot be read yet, in words.
+#[derive(Debug)]
+enum NoTopic {
+    Missing(String),
+    Denied(String),
+    Unreachable(String),
+}
+
+impl NoTopic {
+    fn into_text(self) -> String {
+        match self {
+            NoTopic::Missing(text) | NoTopic::Denied(text) | NoTopic::Unreachable(text) => text,
+        }
+    }
+}
+
+fn missing_text(topic: &str) -> String {
+    format!("topic {topic} does not exist yet; kafka creates it when the first group commits")
+}
+
+fn denied_text(topic: &str) -> String {
+    format!(
+        "kafka denies reading topic {topic}; grant the ACL READ on TOPIC {topic} to the user that \
+         lagline connects as"
+    )
+}
+
+fn unreachable_text(client: &KafkaClient, error: &RdError) -> String {
+    let reason = client.context().reason().unwrap_or_else(|| {
+        let code = error.rdkafka_error_code();
+        code.map_or_else(|| error.to_string(), |code| code.to_string())
+    });
+    format!("kafka does not answer: {reason}")
+}
+
+#[cfg(test)]
+mod tests;

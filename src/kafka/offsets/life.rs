@@ -1,0 +1,249 @@
+//! One life of the offsets topic: reading it, from the answer that it exists until it is re-created,
+//! deleted, or the reader is stopped.
+
+use std::time::Duration;
+
+use rdkafka::consumer::Consumer;
+
+use super::intake::Intake;
+use super::positions::{Bounds, Positions};
+use super::rounds::{Rounds, Said};
+use super::{OffsetsReader, Topic, denied_text};
+use crate::clock::Stopwatch;
+use crate::kafka::client::{KafkaClient, KafkaError, Start};
+use crate::kafka::ffi::Code;
+use crate::kafka::ffi::admin::Questions;
+use crate::kafka::ffi::feed::{Arrival, Feed};
+use crate::lag::ids::TopicId;
+
+/// How long a batch may take to fill: the delay of a single commit.
+const MOMENT: Duration = Duration::from_millis(50);
+/// How often progress is told while nothing special happens.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+/// Answers in a row without the topic until it counts as deleted.
+const MISSING_ANSWERS: u32 = 3;
+
+/// Why reading came to an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// Asked to stop, or nobody takes the events any more.
+    Stopped,
+    /// Another topic stands under the name, or none.
+    TopicChanged,
+}
+
+struct Life<'a> {
+    reader: &'a OffsetsReader,
+    client: &'a KafkaClient,
+    feed: Feed<'a>,
+    rounds: Rounds<'a>,
+    positions: Positions,
+    intake: Intake,
+    topic_id: Option<TopicId>,
+    missing: u32,
+    is_denied: bool,
+    started: Stopwatch,
+    told: Stopwatch,
+    is_caught_up: bool,
+}
+
+/// Reads the topic, blocking.
+///
+/// # Errors
+/// When librdkafka does not take the topic's name.
+pub(super) fn read(
+    reader: &OffsetsReader,
+    client: &KafkaClient,
+    topic: Topic,
+    life: u8,
+) -> Result<Ended, KafkaError> {
+    let name = &reader.settings.offsets_topic;
+    let feed = Feed::new(client.client(), name).ok_or_else(|| KafkaError::Setting {
+        property: "offsets_topic".to_owned(),
+        reason: format!("{name:?} cannot be the name of a topic"),
+    })?;
+    let questions = Questions::new(client.client()).with_isolation(reader.settings.isolation);
+    let from_end = reader.settings.start == Start::Latest;
+    let mut life = Life {
+        reader,
+        client,
+        feed,
+        rounds: Rounds::new(questions, name, topic.broker),
+        positions: Positions::new(life, topic.partitions, from_end),
+        intake: Intake::default(),
+        topic_id: None,
+        missing: 0,
+        is_denied: false,
+        started: Stopwatch::start(),
+        told: Stopwatch::start(),
+        is_caught_up: false,
+    };
+    Ok(life.run())
+}
+
+impl Life<'_> {
+    fn run(&mut self) -> Ended {
+        while !self.reader.is_stopped() {
+            // Without a group only errors and log lines come here; both go to the context.
+            drop(self.client.poll(Duration::ZERO));
+            self.rounds.ask_when_due(&self.positions);
+            while let Some(said) = self.rounds.said() {
+                if let Some(ended) = self.hear(said) {
+                    return ended;
+                }
+            }
+            let is_news = self.take();
+            if is_news || self.told.elapsed() >= PROGRESS_INTERVAL {
+                self.tell(|_| false);
+            }
+            if !self.hand_over() {
+                return Ended::Stopped;
+            }
+        }
+        Ended::Stopped
+    }
+
+    /// Takes what has arrived. True when a partition caught up.
+    fn take(&mut self) -> bool {
+        let mut is_news = false;
+        let batch = self.feed.next(MOMENT);
+        for arrival in batch.iter() {
+            match arrival {
+                Arrival::Record {
+                    partition,
+                    offset,
+                    key,
+                    value,
+                } => {
+                    self.is_denied = false;
+                    let positions = &mut self.positions;
+                    is_news |= self.intake.record(positions, partition, offset, key, value);
+                }
+                Arrival::End { partition, offset } => {
+                    self.is_denied = false;
+                    is_news |= self.positions.end_reached(partition, offset);
+                }
+                Arrival::Failed { partition, code } => match code {
+                    Code::AUTO_OFFSET_RESET | Code::LOG_TRUNCATION => {
+                        self.positions.lost(partition);
+                    }
+                    Code::TOPIC_AUTHORIZATION_FAILED => self.is_denied = true,
+                    // librdkafka tries again by itself; what lasts shows in the next round.
+                    _ => {
+                        let cluster = self.reader.cluster.as_str();
+                        tracing::debug!(cluster, partition, "fetching failed: {code}");
+                    }
+                },
+            }
+        }
+        is_news
+    }
+
+    fn hear(&mut self, said: Said) -> Option<Ended> {
+        match said {
+            Said::Topic { id, partitions } => {
+                self.missing = 0;
+                let is_other = matches!((self.topic_id, id), (Some(old), Some(new)) if old != new);
+                if is_other || partitions < self.positions.count() {
+                    return Some(Ended::TopicChanged);
+                }
+                self.topic_id = id.or(self.topic_id);
+                if partitions > self.positions.count() {
+                    let cluster = self.reader.cluster.as_str();
+                    tracing::warn!(cluster, partitions, "the offsets topic has grown");
+                    self.positions.grow(partitions);
+                }
+            }
+            Said::NoTopic => {
+                self.missing += 1;
+                if self.missing >= MISSING_ANSWERS {
+                    return Some(Ended::TopicChanged);
+                }
+            }
+            Said::Denied => self.is_denied = true,
+            Said::Bounds(bounds) => self.place(&bounds),
+            Said::Nothing(code) => {
+                let reason = self.client.context().reason();
+                let reason = reason.unwrap_or_else(|| code.to_string());
+                let problem = format!("kafka does not answer: {reason}");
+                self.reader.set_problem(Some(problem));
+            }
+        }
+        None
+    }
+
+    /// Starts what can be started, and tells how far every partition is whose end is known.
+    fn place(&mut self, answers: &super::rounds::Answers) {
+        self.client.context().clear_reason();
+        let mut answered = vec![false; answers.partitions.len()];
+        for (partition, answer) in (0..).zip(&answers.partitions) {
+            let (Some(start), Some(end)) = (answer.start, answer.end) else {
+                continue;
+            };
+            if let Some(known) = usize::try_from(partition)
+                .ok()
+                .and_then(|at| answered.get_mut(at))
+            {
+                *known = true;
+            }
+            let bounds = Bounds { start, end };
+            let begin = self.positions.answered(partition, answer.asked, bounds);
+            if let Some(begin) = begin
+                && let Err(code) = self.feed.start(begin.partition, begin.offset)
+            {
+                let cluster = self.reader.cluster.as_str();
+                tracing::warn!(cluster, partition, "partition cannot be read: {code}");
+            }
+        }
+        self.tell(|partition| {
+            let index = usize::try_from(partition).ok();
+            index.is_some_and(|index| answered.get(index) == Some(&true))
+        });
+        self.reader.set_problem(self.problem(answers, &answered));
+    }
+
+    fn problem(&self, answers: &super::rounds::Answers, answered: &[bool]) -> Option<String> {
+        let topic = &self.reader.settings.offsets_topic;
+        if self.is_denied || answers.error == Some(Code::TOPIC_AUTHORIZATION_FAILED) {
+            return Some(denied_text(topic));
+        }
+        let missing = answered.iter().filter(|answered| !**answered).count();
+        if missing == 0 {
+            return None;
+        }
+        let all = answered.len();
+        let reason = answers.error.unwrap_or(Code::LEADER_NOT_AVAILABLE);
+        Some(format!(
+            "{missing} of {all} partitions of topic {topic} do not answer, their groups are stale: \
+             {reason}"
+        ))
+    }
+
+    fn tell(&mut self, fresh: impl FnMut(i32) -> bool) {
+        self.told = Stopwatch::start();
+        let now = self.reader.clock.now();
+        let events = &mut self.intake.events;
+        self.positions
+            .progress(now, fresh, |progress| events.push_progress(progress));
+        if !self.is_caught_up && self.positions.is_caught_up() {
+            self.is_caught_up = true;
+            let cluster = self.reader.cluster.as_str();
+            let records = self.reader.stats.counts().records + self.intake.counts.records;
+            let seconds = self.started.elapsed().as_secs_f32();
+            tracing::info!(cluster, records, seconds, "read the whole offsets topic");
+        }
+    }
+
+    /// Gives events and counts away; waits while the queue is full. False when nobody takes them.
+    fn hand_over(&mut self) -> bool {
+        if self.intake.counts.records > 0 {
+            self.reader.stats.add(&self.intake.counts);
+            self.intake.counts = super::ReaderCounts::default();
+        }
+        if self.intake.events.is_empty() {
+            return true;
+        }
+        let events = std::mem::take(&mut self.intake.events);
+        self.reader.out.blocking_send(events).is_ok()
+    }
+}

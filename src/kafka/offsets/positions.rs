@@ -1,0 +1,282 @@
+//! Where the reader is in each partition of the offsets topic: pure bookkeeping, no Kafka in it.
+//!
+//! Decides where a partition is (re)started, when it has caught up, what counts as a gap, and which
+//! epoch of the commit order a record belongs to.
+//!
+//! **Epochs.** Within a partition the record's offset orders the commits of a group, and a group
+//! stays in its partition, except that:
+//! - a re-created topic counts from 0 again: a new *life*;
+//! - a grown topic moves groups to other partitions. Kafka does that when its coordinators restart,
+//!   not when the topic grows, and the old records stay where they are, also for a reader that starts
+//!   later. So the record itself tells: its partition is the group's under the newest partition
+//!   count, under an older one, or under none that is known (then it is older still);
+//! - a truncated partition (unclean election) reuses offsets.
+//!
+//! The three, in this order, make up the epoch; larger is newer.
+
+use crate::clock::Timestamp;
+use crate::lag::event::ReaderProgress;
+use crate::lag::ids::{Order, coordinator_partition};
+
+/// All partitions of one life of the topic.
+#[derive(Debug)]
+pub(super) struct Positions {
+    life: u8,
+    /// Partition counts the topic has had in this life, oldest first; never empty.
+    sizes: Vec<i32>,
+    places: Vec<Place>,
+    from_end: bool,
+}
+
+/// One partition.
+#[derive(Clone, Debug, Default)]
+struct Place {
+    reading: Option<Reading>,
+    truncations: u16,
+    /// What the last progress event said.
+    told: Option<(i64, i64, bool)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Reading {
+    from: i64,
+    position: i64,
+    complete_from: i64,
+    /// Until caught up the end seen at the start, afterwards the newest known one.
+    end: i64,
+    caught_up: bool,
+    /// Fetching has stopped and must be started again once the log's bounds are known.
+    is_lost: bool,
+}
+
+/// Fetch `partition` from `offset` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Begin {
+    pub(super) partition: i32,
+    pub(super) offset: i64,
+}
+
+/// The bounds of one partition's log, as Kafka answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Bounds {
+    pub(super) start: i64,
+    pub(super) end: i64,
+}
+
+impl Positions {
+    /// Nothing read yet of `partitions` partitions; `from_end` begins at the log end.
+    ///
+    /// # Panics
+    /// When `partitions` is not positive.
+    pub(super) fn new(life: u8, partitions: i32, from_end: bool) -> Self {
+        assert!(partitions > 0, "a topic has at least one partition");
+        let mut positions = Self {
+            life,
+            sizes: Vec::new(),
+            places: Vec::new(),
+            from_end,
+        };
+        positions.grow(partitions);
+        positions
+    }
+
+    /// How many partitions the topic has.
+    pub(super) fn count(&self) -> i32 {
+        self.sizes.last().copied().unwrap_or(0)
+    }
+
+    /// Takes note that the topic has `partitions` partitions now; new ones wait for their bounds.
+    pub(super) fn grow(&mut self, partitions: i32) {
+        if let Ok(count) = usize::try_from(partitions)
+            && count > self.places.len()
+        {
+            self.places.resize(count, Place::default());
+            self.sizes.push(partitions);
+        }
+    }
+
+    /// The next offset of every partition, for [`Positions::answered`]; absent where none is read.
+    pub(super) fn asked(&self) -> Vec<Option<i64>> {
+        let reading = self.places.iter().map(|place| place.reading.as_ref());
+        reading.map(|reading| Some(reading?.position)).collect()
+    }
+
+    /// The place of a record about `group` in the order of its commits.
+    pub(super) fn order(&self, partition: i32, offset: i64, group: &str) -> Order {
+        Order {
+            epoch: self.epoch(partition, group),
+            offset,
+        }
+    }
+
+    /// The reader is past the record at `offset`. True when that made the partition caught up.
+    pub(super) fn passed(&mut self, partition: i32, offset: i64) -> bool {
+        let Some(reading) = self.reading(partition) else {
+            return false;
+        };
+        if offset > reading.position {
+            reading.complete_from = offset;
+        }
+        reading.position = offset + 1;
+        reading.catch_up()
+    }
+
+    /// The partition ends in front of `offset`. True when that made it caught up.
+    pub(super) fn end_reached(&mut self, partition: i32, offset: i64) -> bool {
+        let Some(reading) = self.reading(partition) else {
+            return false;
+        };
+        if offset > reading.position {
+            reading.complete_from = offset;
+            reading.position = offset;
+        }
+        let was_caught_up = std::mem::replace(&mut reading.caught_up, true);
+        reading.end = reading.position;
+        !was_caught_up
+    }
+
+    /// librdkafka stopped fetching the partition, because its position is no longer in the log.
+    pub(super) fn lost(&mut self, partition: i32) {
+        if let Some(reading) = self.reading(partition) {
+            reading.is_lost = true;
+        }
+    }
+
+    /// Whether some partition waits for its bounds to be started.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.places.iter().any(|place| match &place.reading {
+            None => true,
+            Some(reading) => reading.is_lost,
+        })
+    }
+
+    /// Kafka told the bounds of a partition's log; `asked` was the position when it was asked.
+    /// Fetching begins or goes on elsewhere when one is returned.
+    pub(super) fn answered(
+        &mut self,
+        partition: i32,
+        asked: Option<i64>,
+        bounds: Bounds,
+    ) -> Option<Begin> {
+        let from_end = self.from_end;
+        let place = self.places.get_mut(usize::try_from(partition).ok()?)?;
+        let Some(reading) = &mut place.reading else {
+            let from = if from_end { bounds.end } else { bounds.start };
+            place.reading = Some(Reading {
+                from,
+                position: from,
+                complete_from: from,
+                end: bounds.end,
+                caught_up: from >= bounds.end,
+                is_lost: false,
+            });
+            return Some(Begin {
+                partition,
+                offset: from,
+            });
+        };
+        let is_truncated = asked.is_some_and(|asked| asked > bounds.end);
+        if is_truncated || reading.is_lost {
+            return Some(Begin {
+                partition,
+                offset: place.resume(bounds),
+            });
+        }
+        if reading.caught_up {
+            reading.end = bounds.end.max(reading.position);
+        }
+        None
+    }
+
+    /// Where each partition is: `all` of those being read, or only what changed since it was last
+    /// told. Those behind an unanswered question are left out of `all` by the caller's `fresh`.
+    pub(super) fn progress(
+        &mut self,
+        now: Timestamp,
+        mut fresh: impl FnMut(i32) -> bool,
+        mut tell: impl FnMut(ReaderProgress),
+    ) {
+        let partitions = self.count();
+        for (partition, place) in (0..).zip(&mut self.places) {
+            let Some(reading) = &place.reading else {
+                continue;
+            };
+            let state = (reading.position, reading.end, reading.caught_up);
+            if place.told == Some(state) && !fresh(partition) {
+                continue;
+            }
+            place.told = Some(state);
+            tell(ReaderProgress {
+                partition,
+                partitions,
+                from: reading.from,
+                position: reading.position,
+                end: reading.end,
+                complete_from: reading.complete_from,
+                caught_up: reading.caught_up,
+                at: now,
+            });
+        }
+    }
+
+    /// Whether every partition has caught up.
+    pub(super) fn is_caught_up(&self) -> bool {
+        self.places.iter().all(|place| {
+            let reading = place.reading.as_ref();
+            reading.is_some_and(|reading| reading.caught_up)
+        })
+    }
+
+    fn reading(&mut self, partition: i32) -> Option<&mut Reading> {
+        let index = usize::try_from(partition).ok()?;
+        self.places.get_mut(index)?.reading.as_mut()
+    }
+
+    fn epoch(&self, partition: i32, group: &str) -> u32 {
+        let is_home = |size: &i32| coordinator_partition(group, *size).0 == partition;
+        let mapping = self.sizes.iter().rposition(is_home).map_or(0, |at| at + 1);
+        let truncations = usize::try_from(partition)
+            .ok()
+            .and_then(|index| self.places.get(index))
+            .map_or(0, |place| place.truncations);
+        let mapping = u8::try_from(mapping).unwrap_or(u8::MAX);
+        u32::from(self.life) << 24 | u32::from(mapping) << 16 | u32::from(truncations)
+    }
+}
+
+impl Place {
+    /// Goes on inside `bounds`. What lies in front of the log start is lost without harm, a later
+    /// record of each group repeats it. Behind the log end the offsets are used again: those records
+    /// are newer than what was read, although their offsets are not.
+    fn resume(&mut self, bounds: Bounds) -> i64 {
+        let Some(reading) = &mut self.reading else {
+            return bounds.start;
+        };
+        if reading.position >= bounds.start {
+            self.truncations = self.truncations.saturating_add(1);
+        }
+        reading.position = reading
+            .position
+            .clamp(bounds.start, bounds.end.max(bounds.start));
+        reading.complete_from = reading.position;
+        reading.from = reading.from.min(reading.position);
+        reading.end = bounds.end;
+        reading.is_lost = false;
+        reading.catch_up();
+        reading.position
+    }
+}
+
+impl Reading {
+    fn catch_up(&mut self) -> bool {
+        if self.caught_up {
+            self.end = self.end.max(self.position);
+            return false;
+        }
+        self.caught_up = self.position >= self.end;
+        self.caught_up
+    }
+}
+
+#[cfg(test)]
+mod tests;
