@@ -14,6 +14,7 @@ use crate::store::frame::Frame;
 
 mod catalogue;
 mod fields;
+mod json;
 mod owned;
 mod place;
 mod row;
@@ -24,6 +25,8 @@ pub use catalogue::{
     CATALOGUE, FieldInfo, FieldKind, Measurement, MeasurementInfo, TagInfo, Unit, as_json,
 };
 pub use fields::{Totals, Value, totals_of};
+pub(crate) use json::write_text;
+pub use json::{BadPoint, read_json, write_json};
 pub use owned::{OwnedPoint, OwnedValue, UnknownName};
 pub use place::{Detail, Place, places, row_count};
 pub use row::Row;

@@ -3,9 +3,12 @@
 //! A sink knows nothing of Kafka, of retries, of other sinks. It does not sleep, spawn or log, and
 //! its `write` may be cancelled at any await point.
 
+pub mod dead_letters;
+pub mod delivery;
 pub mod http;
 pub mod identity;
 pub mod influxdb;
+pub mod jsonl;
 pub mod names;
 #[cfg(test)]
 pub(crate) mod stub;
@@ -94,4 +97,125 @@ pub enum WriteError {
     /// Keep the data, retry slowly; health says what to fix.
     #[error("{reason}")]
     Misconfigured { reason: String },
+}
+
+/// A kind of sink: what stands behind `[sinks.<your name>.<kind>]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kind {
+    /// Its word in the configuration.
+    pub name: &'static str,
+    pub description: &'static str,
+    /// What happens to points that are sent again, after a lost answer or a kill, by target.
+    pub guarantees: &'static [Guarantee],
+}
+
+/// How often a point arrives at one target of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Guarantee {
+    /// Product or mode; empty when the kind has only one.
+    pub target: &'static str,
+    pub delivery: Repeated,
+    /// Why, and where it ends.
+    pub because: &'static str,
+}
+
+/// What sending a point again does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeated {
+    /// The point is there once.
+    Once,
+    /// The point may be there twice.
+    AtLeastOnce,
+}
+
+impl Repeated {
+    /// Its words in tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Repeated::Once => "once",
+            Repeated::AtLeastOnce => "at least once",
+        }
+    }
+}
+
+const fn once(target: &'static str, because: &'static str) -> Guarantee {
+    Guarantee {
+        target,
+        delivery: Repeated::Once,
+        because,
+    }
+}
+
+const fn at_least_once(target: &'static str, because: &'static str) -> Guarantee {
+    Guarantee {
+        target,
+        delivery: Repeated::AtLeastOnce,
+        because,
+    }
+}
+
+/// Every kind of sink, sorted by name.
+pub const fn kinds() -> &'static [Kind] {
+    &[
+        Kind {
+            name: "elasticsearch",
+            description: "Elasticsearch and OpenSearch, by the bulk API.",
+            guarantees: &[
+                once("tsds", "the id comes from the dimensions and the beat"),
+                once("index", "own id, in the index of the beat's day"),
+                at_least_once(
+                    "data_stream",
+                    "own id: once, but twice when a rollover comes between a write and its repetition",
+                ),
+            ],
+        },
+        Kind {
+            name: "influxdb",
+            description: "InfluxDB 1, 2 and 3, and what speaks its line protocol.",
+            guarantees: &[
+                once("InfluxDB", "the same series and time is overwritten"),
+                at_least_once(
+                    "VictoriaMetrics",
+                    "once with `-dedup.minScrapeInterval` set, otherwise both are kept",
+                ),
+            ],
+        },
+        Kind {
+            name: "jsonl",
+            description: "JSON lines, to a file or standard output.",
+            guarantees: &[at_least_once(
+                "",
+                "the batch that was being written when the process was killed is written again",
+            )],
+        },
+    ]
+}
+
+/// The delivery guarantees as the table of the README.
+pub fn guarantees_table() -> String {
+    let mut table = "| sink | target | a point arrives | because |\n|---|---|---|---|\n".to_owned();
+    for kind in kinds() {
+        for Guarantee {
+            target,
+            delivery,
+            because,
+        } in kind.guarantees
+        {
+            let delivery = delivery.as_str();
+            table += &format!("| `{}` | {target} | {delivery} | {because} |\n", kind.name);
+        }
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kinds_are_sorted_and_each_says_what_repetition_does() {
+        assert!(kinds().is_sorted_by_key(|kind| kind.name));
+        assert!(kinds().iter().all(|kind| !kind.guarantees.is_empty()));
+        assert!(guarantees_table().contains("| `jsonl` |  | at least once |"));
+    }
 }

@@ -1,0 +1,655 @@
+//! The loop itself.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::backoff::{backoff, slow};
+use super::flights::Flights;
+use super::ledger::{Ledger, Outcome};
+use super::queue::{Queue, Work};
+use super::{CursorStore, DeliverySettings, FrameSource, Selection, SinkHealth, State, Traffic};
+use crate::clock::{Clock, Timestamp};
+use crate::points::{Batch, OwnedPoint};
+use crate::sinks::dead_letters::{DeadLetters, Letter};
+use crate::sinks::{Accepted, Sink, WriteError};
+use crate::store::frame::{Cursor, Missing, Next};
+
+/// How long a worker goes on delivering after it was told to stop.
+pub const FLUSH: Duration = Duration::from_secs(10);
+
+/// A worker reads no further while so many rows are not settled (and always at least one frame).
+/// A row takes about 200 bytes in memory.
+const OPEN_ROWS: u64 = 200_000;
+
+/// After so many full requests in a row the learned size grows by a hundredth of the configured one.
+const GROW_AFTER: u32 = 10;
+
+/// Failures that go on are logged once in this time.
+const LOG_EVERY: Duration = Duration::from_mins(1);
+
+/// What a worker is given.
+#[derive(Debug)]
+pub struct Setup {
+    /// The operator's name of the sink.
+    pub name: String,
+    pub sink: Arc<dyn Sink>,
+    pub settings: DeliverySettings,
+    /// Time between two beats.
+    pub interval: Duration,
+    /// How far the sink is; the source begins with the frame after it.
+    pub cursor: Cursor,
+    pub letters: DeadLetters,
+    pub clock: Clock,
+    /// The jitter of the waits.
+    pub rng: fastrand::Rng,
+    pub stop: CancellationToken,
+}
+
+/// Delivers the journal to one sink.
+pub struct Worker<S, C> {
+    setup: Setup,
+    source: S,
+    cursors: C,
+    selection: Selection,
+    queue: Queue,
+    ledger: Ledger,
+    flights: Flights<Landing>,
+    is_prepared: bool,
+    failing: Option<Failing>,
+    /// The most points in a request, as the server taught, and full requests in a row.
+    limit: usize,
+    full: u32,
+    traffic: Traffic,
+    last_rejection: Option<String>,
+    rejections: Repeats,
+    health: watch::Sender<SinkHealth>,
+}
+
+/// A request that ended.
+enum Landing {
+    Prepared(Result<(), WriteError>),
+    Wrote {
+        work: Work,
+        is_probe: bool,
+        result: Result<Accepted, WriteError>,
+    },
+}
+
+/// The sink does not write at the moment.
+#[derive(Debug)]
+struct Failing {
+    kind: Failure,
+    reason: String,
+    since: Timestamp,
+    /// Failed probes in a row, the first failure included.
+    failures: u32,
+    retry_at: Instant,
+    next_try: Timestamp,
+    log: Repeats,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Failure {
+    Transient,
+    Misconfigured,
+}
+
+impl<S, C> fmt::Debug for Worker<S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker")
+            .field("setup", &self.setup)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S: FrameSource, C: CursorStore> Worker<S, C> {
+    /// A worker, and where to see how its sink is doing.
+    pub fn new(setup: Setup, source: S, cursors: C) -> (Self, watch::Receiver<SinkHealth>) {
+        let settings = &setup.settings;
+        let limit = settings.max_points.max(1);
+        let ledger = Ledger::new(setup.cursor.clone());
+        let (health, watched) = watch::channel(SinkHealth {
+            settled: setup.cursor.clone(),
+            max_points: limit,
+            ..SinkHealth::default()
+        });
+        let worker = Self {
+            selection: Selection::new(settings, setup.interval),
+            queue: Queue::new(limit, settings.max_bytes),
+            setup,
+            source,
+            cursors,
+            ledger,
+            flights: Flights::new(),
+            is_prepared: false,
+            failing: None,
+            limit,
+            full: 0,
+            traffic: Traffic::default(),
+            last_rejection: None,
+            rejections: Repeats::default(),
+            health,
+        };
+        (worker, watched)
+    }
+
+    /// Delivers until it is told to stop, and then for up to [`FLUSH`] what is journaled already.
+    pub async fn run(mut self) {
+        let mut deadline: Option<Instant> = None;
+        loop {
+            tokio::task::coop::consume_budget().await;
+            self.read_on().await;
+            self.launch();
+            self.publish();
+            if deadline.is_some_and(|deadline| self.is_done(deadline)) {
+                break;
+            }
+            let now = Instant::now();
+            let retry_at = self.failing.as_ref().map(|failing| failing.retry_at);
+            let retry_at = retry_at.filter(|at| *at > now && self.flights.is_empty());
+            tokio::select! {
+                biased;
+                () = until(deadline) => break,
+                () = self.setup.stop.cancelled(), if deadline.is_none() => {
+                    deadline = Some(Instant::now() + FLUSH);
+                }
+                landing = self.flights.landed() => self.land(landing).await,
+                () = until(retry_at) => {}
+                next = self.source.next(), if self.has_room() => self.take(next),
+            }
+        }
+        tracing::info!(
+            sink = %self.setup.name,
+            open_rows = self.ledger.rows(),
+            "sink stopped; what is not delivered is kept"
+        );
+        self.health
+            .send_modify(|health| health.state = State::Stopped);
+    }
+
+    /// Whether stopping has come to its end before the deadline.
+    fn is_done(&self, deadline: Instant) -> bool {
+        let waits_too_long = self
+            .failing
+            .as_ref()
+            .is_some_and(|failing| failing.retry_at >= deadline);
+        self.flights.is_empty() && (self.queue.is_empty() || waits_too_long)
+    }
+
+    fn in_flight(&self) -> usize {
+        if self.setup.sink.is_ordered() {
+            1
+        } else {
+            self.setup.settings.in_flight.max(1)
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.queue.len() <= self.in_flight() && self.ledger.rows() < OPEN_ROWS
+    }
+
+    /// Reads what is there, without waiting for more.
+    async fn read_on(&mut self) {
+        while self.has_room() {
+            let next = tokio::select! {
+                biased;
+                next = self.source.next() => next,
+                () = std::future::ready(()) => return,
+            };
+            self.take(next);
+        }
+    }
+
+    fn take(&mut self, next: Next) {
+        match next {
+            Next::Frame(frame) if self.is_too_old(frame.beat) => self.ledger.open_expired(&frame),
+            Next::Frame(frame) => {
+                let selected = self.queue.add(&frame, &self.selection);
+                self.ledger.open(&frame, selected);
+            }
+            Next::Hole(hole) => {
+                let why = match &hole.why {
+                    Missing::Expired => "they fell off the journal",
+                    Missing::Corrupt(why) => why,
+                };
+                tracing::error!(
+                    sink = %self.setup.name,
+                    rows = hole.rows,
+                    first = hole.first.0,
+                    last = hole.last.0,
+                    why,
+                    "frames are missing for this sink"
+                );
+                self.ledger.hole(&hole);
+            }
+        }
+        self.advance();
+    }
+
+    fn is_too_old(&self, beat: Timestamp) -> bool {
+        let now = self.setup.clock.now();
+        self.setup
+            .settings
+            .max_age
+            .is_some_and(|age| beat < now.minus(age))
+    }
+
+    fn advance(&mut self) {
+        if let Some(cursor) = self.ledger.advance() {
+            self.cursors.stage(&self.setup.name, cursor);
+        }
+    }
+
+    /// Begins what may be begun: preparing first; one request while failing, a few otherwise.
+    fn launch(&mut self) {
+        loop {
+            let slots = if self.failing.is_some() || !self.is_prepared {
+                1
+            } else {
+                self.in_flight()
+            };
+            let is_waiting = self
+                .failing
+                .as_ref()
+                .is_some_and(|failing| failing.retry_at > Instant::now());
+            if self.flights.len() >= slots || is_waiting {
+                return;
+            }
+            let sink = Arc::clone(&self.setup.sink);
+            let limit = self.setup.settings.timeout;
+            if !self.is_prepared {
+                self.flights.launch(Box::pin(async move {
+                    let result = timeout(limit, sink.prepare()).await;
+                    Landing::Prepared(result.unwrap_or_else(|_| Err(too_slow(limit))))
+                }));
+                return;
+            }
+            let Some(work) = self.next_work() else { return };
+            self.traffic.attempts += 1;
+            self.traffic.retries += u64::from(work.is_retry);
+            let is_probe = self.failing.is_some();
+            self.flights.launch(Box::pin(async move {
+                let result = timeout(limit, sink.write(&work.batch)).await;
+                let result = result.unwrap_or_else(|_| Err(too_slow(limit)));
+                Landing::Wrote {
+                    work,
+                    is_probe,
+                    result,
+                }
+            }));
+        }
+    }
+
+    /// The oldest work, without the points that have become too old.
+    fn next_work(&mut self) -> Option<Work> {
+        while let Some(work) = self.queue.take(self.limit) {
+            if self.setup.settings.max_age.is_none() {
+                return Some(work);
+            }
+            let (old, fresh): (Vec<_>, Vec<_>) = (0..work.batch.len()).partition(|index| {
+                work.batch
+                    .get(*index)
+                    .is_some_and(|point| self.is_too_old(point.at()))
+            });
+            if old.is_empty() {
+                return Some(work);
+            }
+            self.settle(&work.batch, old.into_iter(), Outcome::Expired);
+            if !fresh.is_empty() {
+                return Some(work.subset(&fresh));
+            }
+        }
+        None
+    }
+
+    fn settle(&mut self, batch: &Batch, indexes: impl Iterator<Item = usize>, outcome: Outcome) {
+        let mut run: Option<(crate::store::frame::Seq, u64)> = None;
+        for frame in indexes.filter_map(|index| batch.frame_of(index)) {
+            match &mut run {
+                Some((seq, points)) if *seq == frame.seq => *points += 1,
+                _ => {
+                    if let Some((seq, points)) = run.replace((frame.seq, 1)) {
+                        self.ledger.settle(seq, outcome, points);
+                    }
+                }
+            }
+        }
+        if let Some((seq, points)) = run {
+            self.ledger.settle(seq, outcome, points);
+        }
+        self.advance();
+    }
+
+    async fn land(&mut self, landing: Landing) {
+        match landing {
+            Landing::Prepared(Ok(())) => {
+                self.is_prepared = true;
+                if self.queue.is_empty() {
+                    self.recover();
+                } else if let Some(failing) = &mut self.failing {
+                    // Only a write proves that it works; it may be tried at once.
+                    failing.retry_at = Instant::now();
+                }
+            }
+            Landing::Prepared(Err(WriteError::Transient {
+                reason,
+                retry_after,
+            })) => {
+                self.fail(Failure::Transient, reason, retry_after, true);
+            }
+            Landing::Prepared(Err(error)) => {
+                self.fail(Failure::Misconfigured, error.to_string(), None, true);
+            }
+            Landing::Wrote {
+                work,
+                is_probe,
+                result: Ok(accepted),
+            } => {
+                self.accepted(&work, accepted);
+                if is_probe {
+                    self.recover();
+                }
+            }
+            Landing::Wrote {
+                work,
+                is_probe,
+                result: Err(error),
+            } => {
+                self.refused(work, is_probe, error).await;
+            }
+        }
+    }
+
+    fn accepted(&mut self, work: &Work, accepted: Accepted) {
+        self.traffic.batches += 1;
+        self.traffic.bytes += accepted.bytes;
+        self.traffic.known += accepted.known;
+        self.settle(&work.batch, 0..work.batch.len(), Outcome::Delivered);
+        let most = self.setup.settings.max_points.max(1);
+        if work.batch.len() < self.limit || self.limit >= most {
+            return;
+        }
+        self.full += 1;
+        if self.full >= GROW_AFTER {
+            self.full = 0;
+            self.limit = (self.limit + (most / 100).max(1)).min(most);
+        }
+    }
+
+    async fn refused(&mut self, work: Work, is_probe: bool, error: WriteError) {
+        match error {
+            WriteError::Transient {
+                reason,
+                retry_after,
+            } => {
+                self.queue.put_back(work);
+                self.fail(Failure::Transient, reason, retry_after, is_probe);
+                return;
+            }
+            WriteError::Misconfigured { reason } => {
+                self.queue.put_back(work);
+                self.is_prepared = false;
+                self.fail(Failure::Misconfigured, reason, None, is_probe);
+                return;
+            }
+            WriteError::Partial {
+                rejected,
+                retry,
+                retry_after,
+            } => {
+                if self
+                    .partial(&work, rejected, &retry, retry_after, is_probe)
+                    .await
+                {
+                    return;
+                }
+            }
+            WriteError::TooLarge { reason } | WriteError::Bisect { reason }
+                if work.batch.len() == 1 =>
+            {
+                self.reject(&work.batch, vec![(0, reason)]).await;
+            }
+            WriteError::TooLarge { .. } => {
+                self.limit = self.limit.min(work.batch.len() / 2).max(1);
+                self.full = 0;
+                self.queue.put_back_halves(work);
+            }
+            WriteError::Bisect { .. } => self.queue.put_back_halves(work),
+            WriteError::Rejected { reason } => {
+                let all = (0..work.batch.len())
+                    .map(|index| (index, reason.clone()))
+                    .collect();
+                self.reject(&work.batch, all).await;
+            }
+        }
+        // The server answered for good: it is not the server that fails.
+        if is_probe {
+            self.recover();
+        }
+    }
+
+    /// Some points are written, some refused, some to be sent again; whether there are such.
+    async fn partial(
+        &mut self,
+        work: &Work,
+        rejected: Vec<(usize, String)>,
+        retry: &[usize],
+        retry_after: Option<Duration>,
+        is_probe: bool,
+    ) -> bool {
+        let points = work.batch.len();
+        let mut fate = vec![Outcome::Delivered; points];
+        let mut again = vec![false; points];
+        retry
+            .iter()
+            .filter(|index| **index < points)
+            .for_each(|index| again[*index] = true);
+        let rejected: Vec<_> = rejected
+            .into_iter()
+            .filter(|(index, _)| *index < points)
+            .collect();
+        for (index, _) in &rejected {
+            fate[*index] = Outcome::Rejected;
+            again[*index] = false;
+        }
+        let written: Vec<_> = (0..points)
+            .filter(|index| !again[*index] && fate[*index] == Outcome::Delivered)
+            .collect();
+        let again: Vec<_> = (0..points).filter(|index| again[*index]).collect();
+        self.traffic.batches += u64::from(!written.is_empty());
+        let has_progress = again.len() < points;
+        self.settle(&work.batch, written.into_iter(), Outcome::Delivered);
+        if !rejected.is_empty() {
+            self.reject(&work.batch, rejected).await;
+        }
+        if again.is_empty() {
+            return false;
+        }
+        let reason = format!("{} of {points} points to be sent again", again.len());
+        self.queue.put_back(work.subset(&again));
+        if has_progress && let Some(failing) = &mut self.failing {
+            failing.failures = 0;
+        }
+        self.fail(Failure::Transient, reason, retry_after, is_probe);
+        true
+    }
+
+    /// Puts points into the dead letters and settles them.
+    async fn reject(&mut self, batch: &Batch, mut rejected: Vec<(usize, String)>) {
+        rejected.sort_by_key(|(index, _)| *index);
+        rejected.dedup_by_key(|(index, _)| *index);
+        let now = self.setup.clock.now();
+        let letters: Vec<_> = rejected
+            .iter()
+            .filter_map(|(index, reason)| {
+                let point = OwnedPoint::of(&batch.get(*index)?);
+                Some(Letter {
+                    reason: reason.clone(),
+                    rejected_at: now,
+                    point,
+                })
+            })
+            .collect();
+        let reason = rejected.first().map(|(_, reason)| reason.clone());
+        let count = letters.len();
+        let lost = self.setup.letters.bury(letters).await;
+        self.traffic.letters_lost += lost;
+        self.settle(
+            batch,
+            rejected.into_iter().map(|(index, _)| index),
+            Outcome::Rejected,
+        );
+        if let Some(repeats) = self.rejections.pass(count as u64) {
+            tracing::error!(
+                sink = %self.setup.name,
+                points = repeats,
+                without_letter = lost,
+                reason = reason.as_deref().unwrap_or_default(),
+                "points refused for good; see `lagline dead-letters list`"
+            );
+        }
+        self.last_rejection = reason;
+    }
+
+    fn fail(
+        &mut self,
+        kind: Failure,
+        reason: String,
+        retry_after: Option<Duration>,
+        is_probe: bool,
+    ) {
+        let now = self.setup.clock.now();
+        let before = self.failing.take();
+        let (mut failures, mut since, mut log, mut not_before) = (1, now, Repeats::default(), None);
+        let mut kind = kind;
+        if let Some(before) = before {
+            failures = before.failures.saturating_add(u32::from(is_probe));
+            (since, log) = (before.since, before.log);
+            if !is_probe {
+                // It was under way already when the sink began to fail.
+                not_before = Some(before.retry_at);
+                if before.kind == Failure::Misconfigured {
+                    kind = Failure::Misconfigured;
+                }
+            }
+        }
+        let wait = match kind {
+            Failure::Transient => backoff(failures.max(1), retry_after, &mut self.setup.rng),
+            Failure::Misconfigured => slow(&mut self.setup.rng),
+        };
+        let at = Instant::now();
+        let retry_at = not_before.map_or(at + wait, |before| before.max(at + wait));
+        if let Some(repeats) = log.pass(1) {
+            tracing::warn!(
+                sink = %self.setup.name,
+                reason,
+                failures = repeats,
+                retry_s = (retry_at - at).as_secs_f32(),
+                "the sink does not write; the journal keeps everything"
+            );
+        }
+        let next_try = now.plus(retry_at - at);
+        self.failing = Some(Failing {
+            kind,
+            reason,
+            since,
+            failures,
+            retry_at,
+            next_try,
+            log,
+        });
+    }
+
+    fn recover(&mut self) {
+        if let Some(failing) = self.failing.take() {
+            let failed_ms = self.setup.clock.now().ms_since(failing.since);
+            tracing::info!(sink = %self.setup.name, failed_ms, "the sink writes again");
+        }
+    }
+
+    fn publish(&self) {
+        let health = SinkHealth {
+            state: match &self.failing {
+                None if !self.is_prepared => State::Starting,
+                None => State::Delivering,
+                Some(Failing {
+                    kind,
+                    reason,
+                    since,
+                    next_try,
+                    ..
+                }) => {
+                    let (reason, since, next_try) = (reason.clone(), *since, *next_try);
+                    match kind {
+                        Failure::Transient => State::Retrying {
+                            reason,
+                            since,
+                            next_try,
+                        },
+                        Failure::Misconfigured => State::Misconfigured {
+                            reason,
+                            since,
+                            next_try,
+                        },
+                    }
+                }
+            },
+            settled: self.ledger.settled().clone(),
+            oldest_waiting: self.ledger.oldest(),
+            traffic: self.traffic,
+            max_points: self.limit,
+            last_rejection: self.last_rejection.clone(),
+        };
+        self.health.send_if_modified(|known| {
+            let is_new = *known != health;
+            if is_new {
+                *known = health;
+            }
+            is_new
+        });
+    }
+}
+
+/// Waits for a moment; for ever when there is none.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn too_slow(limit: Duration) -> WriteError {
+    let reason = format!("no answer within {:.1} s", limit.as_secs_f32());
+    WriteError::Transient {
+        reason,
+        retry_after: None,
+    }
+}
+
+/// Lets the first of many equal log lines through, then one a minute with the count.
+#[derive(Debug, Default)]
+struct Repeats {
+    last: Option<Instant>,
+    count: u64,
+}
+
+impl Repeats {
+    /// `count` more happened; how many since the last line, when it is time for one.
+    fn pass(&mut self, count: u64) -> Option<u64> {
+        self.count += count;
+        let now = Instant::now();
+        if self
+            .last
+            .is_some_and(|last| now.duration_since(last) < LOG_EVERY)
+        {
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.count))
+    }
+}
