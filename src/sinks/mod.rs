@@ -155,8 +155,8 @@ const fn at_least_once(target: &'static str, because: &'static str) -> Guarantee
 }
 
 /// Every kind of sink, sorted by name.
-pub const fn kinds() -> &'static [Kind] {
-    &[
+pub fn kinds() -> &'static [Kind] {
+    const KINDS: &[Kind] = &[
         Kind {
             name: "elasticsearch",
             description: "Elasticsearch and OpenSearch, by the bulk API.",
@@ -188,7 +188,8 @@ pub const fn kinds() -> &'static [Kind] {
                 "the batch that was being written when the process was killed is written again",
             )],
         },
-    ]
+    ];
+    KINDS
 }
 
 /// The delivery guarantees as the table of the README.

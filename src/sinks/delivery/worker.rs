@@ -8,16 +8,20 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::backoff::{backoff, slow};
 use super::flights::Flights;
 use super::ledger::{Ledger, Outcome};
 use super::queue::{Queue, Work};
 use super::{CursorStore, DeliverySettings, FrameSource, Selection, SinkHealth, State, Traffic};
 use crate::clock::{Clock, Timestamp};
-use crate::points::{Batch, OwnedPoint};
-use crate::sinks::dead_letters::{DeadLetters, Letter};
+use crate::points::Batch;
+use crate::sinks::dead_letters::DeadLetters;
 use crate::sinks::{Accepted, Sink, WriteError};
 use crate::store::frame::{Cursor, Missing, Next};
+
+use failing::{Failing, Failure, Repeats};
+
+mod answers;
+mod failing;
 
 /// How long a worker goes on delivering after it was told to stop.
 pub const FLUSH: Duration = Duration::from_secs(10);
@@ -25,12 +29,6 @@ pub const FLUSH: Duration = Duration::from_secs(10);
 /// A worker reads no further while so many rows are not settled (and always at least one frame).
 /// A row takes about 200 bytes in memory.
 const OPEN_ROWS: u64 = 200_000;
-
-/// After so many full requests in a row the learned size grows by a hundredth of the configured one.
-const GROW_AFTER: u32 = 10;
-
-/// Failures that go on are logged once in this time.
-const LOG_EVERY: Duration = Duration::from_mins(1);
 
 /// What a worker is given.
 #[derive(Debug)]
@@ -78,25 +76,6 @@ enum Landing {
         is_probe: bool,
         result: Result<Accepted, WriteError>,
     },
-}
-
-/// The sink does not write at the moment.
-#[derive(Debug)]
-struct Failing {
-    kind: Failure,
-    reason: String,
-    since: Timestamp,
-    /// Failed probes in a row, the first failure included.
-    failures: u32,
-    retry_at: Instant,
-    next_try: Timestamp,
-    log: Repeats,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Failure {
-    Transient,
-    Misconfigured,
 }
 
 impl<S, C> fmt::Debug for Worker<S, C> {
@@ -325,253 +304,6 @@ impl<S: FrameSource, C: CursorStore> Worker<S, C> {
         self.advance();
     }
 
-    async fn land(&mut self, landing: Landing) {
-        match landing {
-            Landing::Prepared(Ok(())) => {
-                self.is_prepared = true;
-                if self.queue.is_empty() {
-                    self.recover();
-                } else if let Some(failing) = &mut self.failing {
-                    // Only a write proves that it works; it may be tried at once.
-                    failing.retry_at = Instant::now();
-                }
-            }
-            Landing::Prepared(Err(WriteError::Transient {
-                reason,
-                retry_after,
-            })) => {
-                self.fail(Failure::Transient, reason, retry_after, true);
-            }
-            Landing::Prepared(Err(error)) => {
-                self.fail(Failure::Misconfigured, error.to_string(), None, true);
-            }
-            Landing::Wrote {
-                work,
-                is_probe,
-                result: Ok(accepted),
-            } => {
-                self.accepted(&work, accepted);
-                if is_probe {
-                    self.recover();
-                }
-            }
-            Landing::Wrote {
-                work,
-                is_probe,
-                result: Err(error),
-            } => {
-                self.refused(work, is_probe, error).await;
-            }
-        }
-    }
-
-    fn accepted(&mut self, work: &Work, accepted: Accepted) {
-        self.traffic.batches += 1;
-        self.traffic.bytes += accepted.bytes;
-        self.traffic.known += accepted.known;
-        self.settle(&work.batch, 0..work.batch.len(), Outcome::Delivered);
-        let most = self.setup.settings.max_points.max(1);
-        if work.batch.len() < self.limit || self.limit >= most {
-            return;
-        }
-        self.full += 1;
-        if self.full >= GROW_AFTER {
-            self.full = 0;
-            self.limit = (self.limit + (most / 100).max(1)).min(most);
-        }
-    }
-
-    async fn refused(&mut self, work: Work, is_probe: bool, error: WriteError) {
-        match error {
-            WriteError::Transient {
-                reason,
-                retry_after,
-            } => {
-                self.queue.put_back(work);
-                self.fail(Failure::Transient, reason, retry_after, is_probe);
-                return;
-            }
-            WriteError::Misconfigured { reason } => {
-                self.queue.put_back(work);
-                self.is_prepared = false;
-                self.fail(Failure::Misconfigured, reason, None, is_probe);
-                return;
-            }
-            WriteError::Partial {
-                rejected,
-                retry,
-                retry_after,
-            } => {
-                if self
-                    .partial(&work, rejected, &retry, retry_after, is_probe)
-                    .await
-                {
-                    return;
-                }
-            }
-            WriteError::TooLarge { reason } | WriteError::Bisect { reason }
-                if work.batch.len() == 1 =>
-            {
-                self.reject(&work.batch, vec![(0, reason)]).await;
-            }
-            WriteError::TooLarge { .. } => {
-                self.limit = self.limit.min(work.batch.len() / 2).max(1);
-                self.full = 0;
-                self.queue.put_back_halves(work);
-            }
-            WriteError::Bisect { .. } => self.queue.put_back_halves(work),
-            WriteError::Rejected { reason } => {
-                let all = (0..work.batch.len())
-                    .map(|index| (index, reason.clone()))
-                    .collect();
-                self.reject(&work.batch, all).await;
-            }
-        }
-        // The server answered for good: it is not the server that fails.
-        if is_probe {
-            self.recover();
-        }
-    }
-
-    /// Some points are written, some refused, some to be sent again; whether there are such.
-    async fn partial(
-        &mut self,
-        work: &Work,
-        rejected: Vec<(usize, String)>,
-        retry: &[usize],
-        retry_after: Option<Duration>,
-        is_probe: bool,
-    ) -> bool {
-        let points = work.batch.len();
-        let mut fate = vec![Outcome::Delivered; points];
-        let mut again = vec![false; points];
-        retry
-            .iter()
-            .filter(|index| **index < points)
-            .for_each(|index| again[*index] = true);
-        let rejected: Vec<_> = rejected
-            .into_iter()
-            .filter(|(index, _)| *index < points)
-            .collect();
-        for (index, _) in &rejected {
-            fate[*index] = Outcome::Rejected;
-            again[*index] = false;
-        }
-        let written: Vec<_> = (0..points)
-            .filter(|index| !again[*index] && fate[*index] == Outcome::Delivered)
-            .collect();
-        let again: Vec<_> = (0..points).filter(|index| again[*index]).collect();
-        self.traffic.batches += u64::from(!written.is_empty());
-        let has_progress = again.len() < points;
-        self.settle(&work.batch, written.into_iter(), Outcome::Delivered);
-        if !rejected.is_empty() {
-            self.reject(&work.batch, rejected).await;
-        }
-        if again.is_empty() {
-            return false;
-        }
-        let reason = format!("{} of {points} points to be sent again", again.len());
-        self.queue.put_back(work.subset(&again));
-        if has_progress && let Some(failing) = &mut self.failing {
-            failing.failures = 0;
-        }
-        self.fail(Failure::Transient, reason, retry_after, is_probe);
-        true
-    }
-
-    /// Puts points into the dead letters and settles them.
-    async fn reject(&mut self, batch: &Batch, mut rejected: Vec<(usize, String)>) {
-        rejected.sort_by_key(|(index, _)| *index);
-        rejected.dedup_by_key(|(index, _)| *index);
-        let now = self.setup.clock.now();
-        let letters: Vec<_> = rejected
-            .iter()
-            .filter_map(|(index, reason)| {
-                let point = OwnedPoint::of(&batch.get(*index)?);
-                Some(Letter {
-                    reason: reason.clone(),
-                    rejected_at: now,
-                    point,
-                })
-            })
-            .collect();
-        let reason = rejected.first().map(|(_, reason)| reason.clone());
-        let count = letters.len();
-        let lost = self.setup.letters.bury(letters).await;
-        self.traffic.letters_lost += lost;
-        self.settle(
-            batch,
-            rejected.into_iter().map(|(index, _)| index),
-            Outcome::Rejected,
-        );
-        if let Some(repeats) = self.rejections.pass(count as u64) {
-            tracing::error!(
-                sink = %self.setup.name,
-                points = repeats,
-                without_letter = lost,
-                reason = reason.as_deref().unwrap_or_default(),
-                "points refused for good; see `lagline dead-letters list`"
-            );
-        }
-        self.last_rejection = reason;
-    }
-
-    fn fail(
-        &mut self,
-        kind: Failure,
-        reason: String,
-        retry_after: Option<Duration>,
-        is_probe: bool,
-    ) {
-        let now = self.setup.clock.now();
-        let before = self.failing.take();
-        let (mut failures, mut since, mut log, mut not_before) = (1, now, Repeats::default(), None);
-        let mut kind = kind;
-        if let Some(before) = before {
-            failures = before.failures.saturating_add(u32::from(is_probe));
-            (since, log) = (before.since, before.log);
-            if !is_probe {
-                // It was under way already when the sink began to fail.
-                not_before = Some(before.retry_at);
-                if before.kind == Failure::Misconfigured {
-                    kind = Failure::Misconfigured;
-                }
-            }
-        }
-        let wait = match kind {
-            Failure::Transient => backoff(failures.max(1), retry_after, &mut self.setup.rng),
-            Failure::Misconfigured => slow(&mut self.setup.rng),
-        };
-        let at = Instant::now();
-        let retry_at = not_before.map_or(at + wait, |before| before.max(at + wait));
-        if let Some(repeats) = log.pass(1) {
-            tracing::warn!(
-                sink = %self.setup.name,
-                reason,
-                failures = repeats,
-                retry_s = (retry_at - at).as_secs_f32(),
-                "the sink does not write; the journal keeps everything"
-            );
-        }
-        let next_try = now.plus(retry_at - at);
-        self.failing = Some(Failing {
-            kind,
-            reason,
-            since,
-            failures,
-            retry_at,
-            next_try,
-            log,
-        });
-    }
-
-    fn recover(&mut self) {
-        if let Some(failing) = self.failing.take() {
-            let failed_ms = self.setup.clock.now().ms_since(failing.since);
-            tracing::info!(sink = %self.setup.name, failed_ms, "the sink writes again");
-        }
-    }
-
     fn publish(&self) {
         let health = SinkHealth {
             state: match &self.failing {
@@ -628,28 +360,5 @@ fn too_slow(limit: Duration) -> WriteError {
     WriteError::Transient {
         reason,
         retry_after: None,
-    }
-}
-
-/// Lets the first of many equal log lines through, then one a minute with the count.
-#[derive(Debug, Default)]
-struct Repeats {
-    last: Option<Instant>,
-    count: u64,
-}
-
-impl Repeats {
-    /// `count` more happened; how many since the last line, when it is time for one.
-    fn pass(&mut self, count: u64) -> Option<u64> {
-        self.count += count;
-        let now = Instant::now();
-        if self
-            .last
-            .is_some_and(|last| now.duration_since(last) < LOG_EVERY)
-        {
-            return None;
-        }
-        self.last = Some(now);
-        Some(std::mem::take(&mut self.count))
     }
 }
