@@ -63,6 +63,19 @@ impl MaybeF32 {
         }
     }
 
+    /// `count` in `ms` milliseconds as a rate a second; unknown without time between.
+    #[allow(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        reason = "a rate needs no more than a float's 7 digits"
+    )]
+    pub fn per_second(count: i64, ms: i64) -> Self {
+        if ms <= 0 {
+            return Self::NONE;
+        }
+        Self::some((count as f64 * 1000.0 / ms as f64) as f32)
+    }
+
     /// The value, when known.
     pub const fn get(self) -> Option<f32> {
         if self.0.is_finite() {

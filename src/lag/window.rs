@@ -275,7 +275,8 @@ impl Window {
         *self = Window::of(self.iter().skip(self.len() - count).collect());
     }
 
-    fn at(&self, index: usize) -> Option<StoredCommit> {
+    /// The commit at `index`, counted from the oldest.
+    pub fn at(&self, index: usize) -> Option<StoredCommit> {
         match &self.0 {
             Form::Narrow(narrow) => (index < narrow.len()).then(|| narrow.at(index)),
             Form::Wide(rows) => rows.get(index).copied(),

@@ -1,0 +1,144 @@
+//! Numbers beside the status: time lag, rates, time to catch up, retention risk.
+//!
+//! They never change a status, and each is absent when it is not known: nothing is extrapolated.
+//! Everything here is a function of a window, a log and a moment; `cluster` says when to ask.
+
+use super::evaluation::{TimeLag, TimeLagMethod};
+use super::log::{Log, Passed};
+use super::optional::MaybeF32;
+use super::window::StoredCommit;
+use crate::clock::Timestamp;
+
+/// The age at `now` of the record at offset `committed`, the oldest one not yet consumed.
+///
+/// `is_caught_up` says that the lag is within `allowed_lag`: then it is 0. Absent when no history
+/// of the log is known.
+pub fn time_lag(log: &Log, committed: i64, is_caught_up: bool, now: Timestamp) -> Option<TimeLag> {
+    if is_caught_up {
+        return Some(TimeLag {
+            seconds: 0.0,
+            error_s: MaybeF32::some(0.0),
+            method: TimeLagMethod::CaughtUp,
+        });
+    }
+    match log.passed(committed) {
+        Passed::Unknown => None,
+        Passed::Before(at) => Some(TimeLag {
+            seconds: seconds(now.ms_since(at).max(0)),
+            error_s: MaybeF32::NONE,
+            method: TimeLagMethod::AtLeast,
+        }),
+        Passed::Between {
+            earlier: (from, from_end),
+            later: (to, to_end),
+            seeded,
+        } => {
+            let width = to.ms_since(from).max(0);
+            // The record is number `behind` of the `grown` that were written meanwhile.
+            let grown = i128::from(to_end) - i128::from(from_end);
+            let behind = i128::from(committed) - i128::from(from_end) + 1;
+            let into = i64::try_from(i128::from(width) * behind / grown.max(1)).unwrap_or(width);
+            let age = now.ms_since(from).saturating_sub(into).max(0);
+            Some(TimeLag {
+                seconds: seconds(age),
+                error_s: MaybeF32::some(seconds(into.max(width.saturating_sub(into)))),
+                method: if seeded {
+                    TimeLagMethod::Seeded
+                } else {
+                    TimeLagMethod::Interpolated
+                },
+            })
+        }
+    }
+}
+
+/// Records a second the group has read lately: over the window, and over the silence after it when
+/// that is longer than the usual time between two commits. Absent with fewer than two commits and
+/// after a rewind.
+pub fn consume_rate(
+    first: &StoredCommit,
+    last: &StoredCommit,
+    commits: usize,
+    now: Timestamp,
+) -> MaybeF32 {
+    let span = last.timestamp.ms_since(first.timestamp);
+    let read = last.offset.saturating_sub(first.offset);
+    let gaps = i64::try_from(commits).unwrap_or(i64::MAX) - 1;
+    if gaps < 1 || span <= 0 || read < 0 {
+        return MaybeF32::NONE;
+    }
+    let until_due = now.ms_since(first.timestamp).saturating_sub(span / gaps);
+    MaybeF32::per_second(read, span.max(until_due))
+}
+
+/// Seconds until `lag` is gone. Absent when the group is not catching up.
+pub fn eta(lag: i64, consume: MaybeF32, produce: MaybeF32) -> MaybeF32 {
+    match (consume.get(), produce.get()) {
+        (Some(consume), Some(produce)) if lag > 0 && consume > produce => {
+            MaybeF32::some(records(lag) / (consume - produce))
+        }
+        _ => MaybeF32::NONE,
+    }
+}
+
+/// How near the committed offset is to the end of what Kafka retains.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Retention {
+    /// Records that fell off the log unread, when positive.
+    pub lost: Option<i64>,
+    /// Lag as a share of the retained log, 0 to 1.
+    pub used: MaybeF32,
+    /// Seconds until the committed offset falls off the log at the current rates.
+    pub left_s: MaybeF32,
+}
+
+/// Compares a committed offset with its log.
+///
+/// The log start moves in jumps, a segment at a time; over time it moves as fast as records were
+/// written, so the produce rate stands for it. A log that never lost a record (start 0) gives no
+/// time: nothing is known about when it will.
+pub fn retention(
+    start: i64,
+    end: i64,
+    committed: i64,
+    consume: MaybeF32,
+    produce: MaybeF32,
+) -> Retention {
+    let lag = end.saturating_sub(committed).max(0);
+    let retained = end.saturating_sub(start);
+    let lost = start.saturating_sub(committed);
+    let used = if retained > 0 {
+        MaybeF32::some((records(lag) / records(retained)).clamp(0.0, 1.0))
+    } else {
+        MaybeF32::NONE
+    };
+    let left_s = match (consume.get(), produce.get()) {
+        (Some(consume), Some(produce)) if lag > 0 && start > 0 && produce > consume => {
+            MaybeF32::some(records(lost.saturating_neg().max(0)) / (produce - consume))
+        }
+        _ => MaybeF32::NONE,
+    };
+    Retention {
+        lost: Some(lost).filter(|&lost| lost > 0),
+        used,
+        left_s,
+    }
+}
+
+/// Milliseconds as seconds.
+#[allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "an age needs no more than a float's 7 digits"
+)]
+pub fn seconds(ms: i64) -> f32 {
+    (ms as f64 / 1000.0) as f32
+}
+
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "ratios and estimates need no more than a float's 7 digits"
+)]
+fn records(count: i64) -> f32 {
+    count as f32
+}
