@@ -15,3 +15,4 @@ mod kafka_client;
 mod services;
 mod services_databases;
 mod services_kafka;
+mod sink_contract;

@@ -121,6 +121,8 @@ async fn live(seed: u64) {
         is_ordered,
     );
     world.seed = seed;
+    world.tick = seconds(1);
+    world.keeps_letters = seed.is_multiple_of(8);
     world.settings.max_points = rng.usize(1..200);
     world.settings.in_flight = rng.usize(1..4);
     let mut expected = Expected {
@@ -203,7 +205,7 @@ fn check(seed: u64, world: &World, expected: &Expected, is_ordered: bool) {
         "seed {seed}: what counts as written is there"
     );
     assert!(
-        world.letters_kept() >= bad,
+        !world.keeps_letters || world.letters_kept() >= bad,
         "seed {seed}: every refused point has a letter"
     );
     drop(written);

@@ -206,6 +206,10 @@ pub(super) struct World {
     pub(super) start: Instant,
     pub(super) settings: DeliverySettings,
     pub(super) seed: u64,
+    /// How often the clock is set.
+    pub(super) tick: Duration,
+    /// Dead letters are synced to a real disk: not for tests that have very many.
+    pub(super) keeps_letters: bool,
     folder: tempfile::TempDir,
 }
 
@@ -282,6 +286,8 @@ impl World {
                 ..DeliverySettings::default()
             },
             seed: 1,
+            tick: Duration::from_millis(100),
+            keeps_letters: true,
             folder: tempfile::tempdir().unwrap(),
         }
     }
@@ -357,7 +363,11 @@ impl World {
             settings: self.settings.clone(),
             interval: BEAT,
             cursor,
-            letters: DeadLetters::new(self.letters(), "test", MAX_BYTES),
+            letters: if self.keeps_letters {
+                DeadLetters::new(self.letters(), "test", MAX_BYTES)
+            } else {
+                DeadLetters::nowhere("test")
+            },
             clock: self.clock.clone(),
             rng: fastrand::Rng::with_seed(self.seed),
             stop: stop.clone(),
@@ -379,7 +389,7 @@ impl World {
     pub(super) async fn pass(&self, time: Duration) {
         let end = Instant::now() + time;
         while Instant::now() < end {
-            sleep(Duration::from_millis(100).min(end - Instant::now())).await;
+            sleep(self.tick.min(end - Instant::now())).await;
             self.clock.set(sample::BEAT.plus(self.start.elapsed()));
         }
     }
