@@ -1,3 +1,4 @@
 //! The store: what lagline remembers, in one SQLite file.
 
+pub mod codec;
 pub mod frame;
