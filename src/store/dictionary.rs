@@ -1,0 +1,143 @@
+//! Names and their numbers, in memory; the file has all of them.
+//!
+//! In memory stay the names that the tail's frames use. Others are forgotten from time to time and
+//! read from the file again when they come up, so the memory does not grow with every member id
+//! that was ever seen.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::frame::Seq;
+
+/// Names that are kept without looking whether they are used.
+const SLACK: usize = 4096;
+
+#[derive(Clone, Copy, Debug)]
+struct Numbered {
+    id: u32,
+    /// The newest frame that uses the name.
+    used: Seq,
+}
+
+/// Names and numbers.
+#[derive(Debug)]
+pub(super) struct Dictionary {
+    by_name: FxHashMap<Arc<str>, Numbered>,
+    by_id: FxHashMap<u32, Arc<str>>,
+    /// The next number to give.
+    next: u32,
+    /// Numbers that are not in the file yet; unused without a file.
+    unsaved: Option<Vec<u32>>,
+    /// How many names stayed when they were last looked through.
+    stayed: usize,
+}
+
+impl Dictionary {
+    /// An empty dictionary that gives numbers from `next`. With `has_file` it remembers which
+    /// names still have to be written there.
+    pub(super) fn new(next: u32, has_file: bool) -> Self {
+        Self {
+            by_name: FxHashMap::default(),
+            by_id: FxHashMap::default(),
+            next,
+            unsaved: has_file.then(Vec::new),
+            stayed: 0,
+        }
+    }
+
+    /// The number of a name that is in memory, now used by frame `seq`.
+    pub(super) fn id(&mut self, name: &str, seq: Seq) -> Option<u32> {
+        let known = self.by_name.get_mut(name)?;
+        known.used = known.used.max(seq);
+        Some(known.id)
+    }
+
+    /// Notes a name that is in the file.
+    pub(super) fn insert(&mut self, id: u32, name: &Arc<str>, seq: Seq) {
+        self.by_id.insert(id, Arc::clone(name));
+        let used = Numbered { id, used: seq };
+        self.by_name.entry(Arc::clone(name)).or_insert(used);
+    }
+
+    /// Gives a new name its number.
+    pub(super) fn assign(&mut self, name: &Arc<str>, seq: Seq) -> u32 {
+        assert!(self.next < u32::MAX, "fewer than four billion names");
+        let id = self.next;
+        self.next += 1;
+        self.insert(id, name, seq);
+        if let Some(unsaved) = &mut self.unsaved {
+            unsaved.push(id);
+        }
+        id
+    }
+
+    /// The name with this number, when it is in memory.
+    pub(super) fn name(&self, id: u32) -> Option<Arc<str>> {
+        self.by_id.get(&id).cloned()
+    }
+
+    /// What has to be written into the file.
+    pub(super) fn unsaved(&self) -> Vec<(u32, Arc<str>)> {
+        let unsaved = self.unsaved.iter().flatten();
+        unsaved
+            .filter_map(|id| Some((*id, self.name(*id)?)))
+            .collect()
+    }
+
+    /// Notes that everything up to number `id` is in the file.
+    pub(super) fn saved(&mut self, through: u32) {
+        if let Some(unsaved) = &mut self.unsaved {
+            unsaved.retain(|id| *id > through);
+        }
+    }
+
+    /// Forgets names that no frame from `oldest` on uses, once enough have come together.
+    pub(super) fn prune(&mut self, oldest: Seq) {
+        if self.by_id.len() <= self.stayed + self.stayed / 2 + SLACK {
+            return;
+        }
+        let by_name = &mut self.by_name;
+        self.by_id.retain(|id, name| {
+            let stays = by_name
+                .get(name)
+                .is_some_and(|known| known.id == *id && known.used >= oldest);
+            if !stays && by_name.get(name).is_some_and(|known| known.id == *id) {
+                by_name.remove(name);
+            }
+            stays
+        });
+        let by_id = &self.by_id;
+        if let Some(unsaved) = &mut self.unsaved {
+            unsaved.retain(|id| by_id.contains_key(id));
+        }
+        self.stayed = self.by_id.len();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forgets_names_that_no_kept_frame_uses_and_never_gives_a_number_twice() {
+        let mut dictionary = Dictionary::new(1, true);
+        let old: Vec<Arc<str>> = (0..5000).map(|n| Arc::from(format!("old-{n}"))).collect();
+        for name in &old {
+            dictionary.assign(name, Seq(1));
+        }
+        let kept: Arc<str> = Arc::from("kept");
+        let id = dictionary.assign(&kept, Seq(1));
+        assert_eq!(dictionary.id("kept", Seq(7)), Some(id));
+        dictionary.prune(Seq(7));
+        assert_eq!(
+            (dictionary.by_id.len(), dictionary.name(id)),
+            (1, Some(kept))
+        );
+        assert_eq!(dictionary.id("old-1", Seq(8)), None);
+        assert!(dictionary.assign(&old[1], Seq(8)) > id);
+        assert_eq!(dictionary.unsaved().len(), 2);
+        dictionary.saved(id);
+        assert_eq!(dictionary.unsaved().len(), 1);
+    }
+}

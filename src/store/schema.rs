@@ -1,0 +1,159 @@
+//! The file: how it is opened, what is in it, and how older files become newer ones.
+//!
+//! WAL with `synchronous=FULL`: what is committed survives a power cut. Checkpoints are made by
+//! the writer between two beats, never inside a commit. `auto_vacuum=INCREMENTAL` can only be
+//! chosen while the file is empty, so it is chosen for every file from the start.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::error::StoreError;
+
+/// "LAGL": tells our files from other people's.
+const APPLICATION_ID: i64 = 0x4c41_474c;
+
+/// One step from a version of the file to the next. Never changed once released; new ones are
+/// added at the end.
+const MIGRATIONS: &[&str] = &[
+    // 1: names, the journal, cursors and status changes.
+    "
+    -- Names by number. Frames, and later blocks and rollups, hold only numbers.
+    CREATE TABLE name (
+        id INTEGER PRIMARY KEY,
+        text TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX name_by_text ON name (text);
+
+    -- One row a frame, without its bytes, so that all of them are listed quickly.
+    CREATE TABLE frame (
+        seq INTEGER PRIMARY KEY,
+        cluster INTEGER REFERENCES name (id),  -- null: the sinks' own state
+        beat_ms INTEGER NOT NULL,
+        running INTEGER NOT NULL,              -- 1: an evaluation with groups and statuses
+        rows INTEGER NOT NULL,
+        rows_through INTEGER NOT NULL,         -- rows of all frames up to this one
+        bytes INTEGER NOT NULL,
+        parts INTEGER NOT NULL
+    ) STRICT;
+
+    -- The pieces of frames: id = seq * 4096 + place.
+    CREATE TABLE part (
+        id INTEGER PRIMARY KEY,
+        bytes BLOB NOT NULL
+    ) STRICT;
+
+    -- How far each sink is, with its counts up to there.
+    CREATE TABLE cursor (
+        sink TEXT PRIMARY KEY,
+        seq INTEGER NOT NULL,
+        beat_ms INTEGER,
+        rows_through INTEGER NOT NULL,
+        offered INTEGER NOT NULL,
+        delivered INTEGER NOT NULL,
+        filtered INTEGER NOT NULL,
+        rejected INTEGER NOT NULL,
+        expired INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    -- Every change of a status; without a topic it is the whole group's.
+    CREATE TABLE status_change (
+        id INTEGER PRIMARY KEY,
+        seq INTEGER NOT NULL,
+        beat_ms INTEGER NOT NULL,
+        cluster INTEGER NOT NULL REFERENCES name (id),
+        consumer_group INTEGER NOT NULL REFERENCES name (id),
+        topic INTEGER REFERENCES name (id),
+        partition INTEGER,
+        from_status INTEGER NOT NULL,
+        to_status INTEGER NOT NULL,
+        reason TEXT NOT NULL
+    ) STRICT;
+    ",
+];
+
+/// The version this program writes.
+pub(super) const VERSION: usize = MIGRATIONS.len();
+
+/// Opens the file for the writer, and brings it to the newest version.
+pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
+    let broken = |error: &rusqlite::Error| StoreError::unusable(path, error);
+    let mut connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )
+    .map_err(|error| broken(&error))?;
+    // Somebody may look into the file with other programs; they get five seconds to let go.
+    connection
+        .busy_timeout(Duration::from_secs(5))
+        .map_err(|error| broken(&error))?;
+    let found = version(path, &connection)?;
+    if found == 0 {
+        connection
+            .execute_batch("PRAGMA auto_vacuum = INCREMENTAL")
+            .map_err(|error| broken(&error))?;
+    }
+    connection
+        .execute_batch(
+            "PRAGMA journal_mode = WAL;
+             PRAGMA synchronous = FULL;
+             PRAGMA wal_autocheckpoint = 0;
+             PRAGMA journal_size_limit = 16777216;
+             PRAGMA temp_store = MEMORY;",
+        )
+        .map_err(|error| broken(&error))?;
+    migrate(&mut connection, found).map_err(|error| broken(&error))?;
+    Ok(connection)
+}
+
+/// Opens the file for reading beside the writer.
+pub(super) fn open_reader(path: &Path) -> Result<Connection, rusqlite::Error> {
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    connection.busy_timeout(Duration::from_secs(1))?;
+    Ok(connection)
+}
+
+/// The file's version, 0 for an empty file.
+fn version(path: &Path, connection: &Connection) -> Result<usize, StoreError> {
+    let pragma = |name: &str| -> Result<i64, StoreError> {
+        connection
+            .pragma_query_value(None, name, |row| row.get(0))
+            .map_err(|error| StoreError::unusable(path, &error))
+    };
+    let (application, found) = (pragma("application_id")?, pragma("user_version")?);
+    let tables: i64 = connection
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        .map_err(|error| StoreError::unusable(path, &error))?;
+    let is_empty = tables == 0 && application == 0 && found == 0;
+    if !is_empty && application != APPLICATION_ID {
+        return Err(StoreError::Foreign {
+            path: path.to_owned(),
+        });
+    }
+    match usize::try_from(found) {
+        Ok(found) if found <= VERSION => Ok(found),
+        _ => Err(StoreError::Newer {
+            path: path.to_owned(),
+            found,
+            known: VERSION,
+        }),
+    }
+}
+
+/// Each migration is one transaction: a crash in between leaves a whole older file.
+fn migrate(connection: &mut Connection, found: usize) -> Result<(), rusqlite::Error> {
+    for (version, sql) in (1_i64..).zip(MIGRATIONS).skip(found) {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(sql)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", version)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}

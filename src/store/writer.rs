@@ -1,0 +1,608 @@
+//! The thread that owns the file: numbers and encodes frames, writes a beat in one transaction,
+//! publishes it to the readers.
+//!
+//! A beat that the disk does not take stays in the tail and is written when the disk recovers;
+//! what falls off the tail before that is counted as lost. Checkpoints and shrinking come after
+//! the answer to `append`, so that they never make a beat wait.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use rusqlite::ErrorCode;
+
+use super::beats::{Beats, Verdict};
+use super::codec::{Decoder, EncodeError, Encoded, Encoder};
+use super::error::{StoreError, write_trouble};
+use super::frame::{Body, Frame, Seq, SinkRow, StatusChange};
+use super::index::Entry;
+use super::journal::{
+    CursorRow, Journal, Loaded, NewChange, NewFrame, Pages, Write, read_name, read_parts,
+};
+use super::names::{Naming, Numbering};
+use super::retention::{Budget, Need, pages_for, plan};
+use super::{Appended, Command, Shared, lock};
+use crate::clock::{Stopwatch, Timestamp};
+use crate::lag::evaluation::{Evaluation, Phase};
+use crate::lag::ids::ClusterName;
+use crate::points::row_count;
+
+/// Staged cursors wait this long for a beat that takes them along.
+const TICK: Duration = Duration::from_millis(500);
+
+/// How long to wait before the disk is tried again between two beats.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// How often the same trouble is said again.
+const SAY_AGAIN: Duration = Duration::from_secs(60);
+
+/// Status changes that go at once when the file is full of them.
+const CHANGES_AT_ONCE: u32 = 10_000;
+
+/// Free pages that are given back to the file system at once: 16 MiB.
+const SHRINK_PAGES: u64 = 4096;
+
+/// A frame that is encoded and will be published.
+#[derive(Debug)]
+struct Made {
+    frame: Arc<Frame>,
+    encoded: Arc<Encoded>,
+}
+
+/// Trouble with the disk.
+#[derive(Debug)]
+struct Trouble {
+    tried: Stopwatch,
+    said: Stopwatch,
+    /// The connection may have suffered: open a new one.
+    reopen: bool,
+}
+
+/// The writing thread.
+#[derive(Debug)]
+pub struct Writer {
+    shared: Arc<Shared>,
+    queue: Receiver<Command>,
+    journal: Option<Journal>,
+    encoder: Encoder,
+    beats: Beats,
+    /// The last number given, and the rows up to it.
+    newest: Seq,
+    through: u64,
+    /// Frames that are not on disk, oldest first.
+    pending: VecDeque<NewFrame>,
+    trouble: Option<Trouble>,
+    budget: Budget,
+    /// Bytes in the write-ahead log since it was last moved into the file, about.
+    logged: u64,
+}
+
+impl Writer {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        queue: Receiver<Command>,
+        journal: Option<Journal>,
+        loaded: &Loaded,
+    ) -> Result<Self, StoreError> {
+        let budget = Budget::new(shared.settings.max_size);
+        let mut writer = Self {
+            shared,
+            queue,
+            journal,
+            encoder: Encoder::new()?,
+            beats: Beats::default(),
+            newest: loaded.newest,
+            through: loaded.through,
+            pending: VecDeque::new(),
+            trouble: None,
+            budget,
+            logged: 0,
+        };
+        if let Some(path) = writer.shared.path.clone() {
+            writer
+                .restore(loaded)
+                .map_err(|error| StoreError::unusable(&path, &error))?;
+        }
+        Ok(writer)
+    }
+
+    /// Takes over the last beats and statuses from the file.
+    fn restore(&mut self, loaded: &Loaded) -> Result<(), rusqlite::Error> {
+        let Some(journal) = &self.journal else {
+            return Ok(());
+        };
+        for (cluster, beat) in &loaded.last_beats {
+            let name = match cluster {
+                None => None,
+                Some(id) => match read_name(journal.connection(), *id)? {
+                    Some(name) => Some(ClusterName::new(name)),
+                    None => continue,
+                },
+            };
+            self.beats.journaled(name, *beat);
+        }
+        let Ok(mut decoder) = Decoder::new() else {
+            return Ok(());
+        };
+        for (seq, beat) in &loaded.last_running {
+            let parts = read_parts(journal.connection(), *seq)?;
+            let mut names = Naming {
+                dictionary: &self.shared.dictionary,
+                file: Some(journal.connection()),
+                error: None,
+            };
+            match decoder.decode(*seq, *beat, &parts, &mut names) {
+                Ok(Frame {
+                    body: Body::Evaluation { evaluation, .. },
+                    ..
+                }) => lock(&self.shared.statuses).restore(&evaluation),
+                Ok(_) => {}
+                Err(broken) => tracing::warn!(
+                    frame = seq.0,
+                    "the last statuses of a cluster are not known: {broken}"
+                ),
+            }
+        }
+        self.measure();
+        let pages = journal.pages()?;
+        journal.limit_pages(self.budget.pages(pages.size))
+    }
+
+    /// Writes until the store is closed or every handle is gone.
+    pub fn run(mut self) {
+        loop {
+            match self.queue.recv_timeout(TICK) {
+                Ok(Command::Append {
+                    evaluations,
+                    sinks,
+                    beat,
+                    reply,
+                    permit,
+                }) => {
+                    let appended = self.append(evaluations, sinks, beat);
+                    drop(permit);
+                    // Whoever asked may be gone; the frames are in the journal all the same.
+                    reply.send(appended).ok();
+                    self.tidy();
+                }
+                Ok(Command::Close { reply, permit }) => {
+                    self.finish();
+                    drop(permit);
+                    reply.send(()).ok();
+                    return;
+                }
+                Err(RecvTimeoutError::Timeout) => self.tick(),
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.finish();
+                    return;
+                }
+            }
+        }
+    }
+
+    fn append(
+        &mut self,
+        evaluations: Vec<Arc<Evaluation>>,
+        sinks: Vec<SinkRow>,
+        beat: Timestamp,
+    ) -> Appended {
+        let mut skipped = Vec::new();
+        let mut made = Vec::new();
+        for evaluation in evaluations {
+            let cluster = evaluation.cluster.clone();
+            if !self.is_newer(Some(&cluster), evaluation.beat) {
+                skipped.push(cluster);
+                continue;
+            }
+            let changes = lock(&self.shared.statuses).update(&evaluation);
+            let beat = evaluation.beat;
+            let body = Body::Evaluation {
+                evaluation,
+                changes,
+            };
+            made.extend(self.make_frame(body, beat));
+        }
+        if !sinks.is_empty() && self.is_newer(None, beat) {
+            made.extend(self.make_frame(Body::Sinks(sinks), beat));
+        }
+        self.flush();
+        self.publish(&made);
+        Appended {
+            frames: made.into_iter().map(|made| made.frame).collect(),
+            skipped,
+        }
+    }
+
+    fn is_newer(&mut self, cluster: Option<&ClusterName>, beat: Timestamp) -> bool {
+        let of = cluster.map_or("(sinks)", ClusterName::as_str);
+        match self.beats.judge(cluster, beat) {
+            Verdict::Journal => return true,
+            Verdict::AcceptStep { behind } => {
+                tracing::warn!(
+                    cluster = of,
+                    "the clock stepped back by {behind:?} five minutes ago: journaling goes on, \
+                     times overlap"
+                );
+                return true;
+            }
+            Verdict::SkipFirst { behind } => tracing::warn!(
+                cluster = of,
+                "the beat is {behind:?} before the last journaled one: the clock stepped back; \
+                 nothing is journaled until it is newer, for five minutes at most"
+            ),
+            Verdict::Skip => {}
+        }
+        if cluster.is_some() {
+            self.shared.state().health.skipped_frames += 1;
+        }
+        false
+    }
+
+    /// Numbers and encodes a frame, and puts it among those to be written.
+    fn make_frame(&mut self, body: Body, beat: Timestamp) -> Option<Made> {
+        let seq = Seq(self.newest.0 + 1);
+        let rows = row_count(&body);
+        let dictionary = lock(&self.shared.dictionary);
+        let mut names = Numbering {
+            dictionary,
+            file: self.journal.as_ref().map(Journal::connection),
+            seq,
+        };
+        let encoded = match self.encoder.encode(&body, beat, rows, &mut names) {
+            Ok(encoded) => Arc::new(encoded),
+            Err(error) => {
+                drop(names);
+                self.note_unencodable(&error);
+                return None;
+            }
+        };
+        let (cluster, is_running, changes) = match &body {
+            Body::Sinks(_) => (None, false, Vec::new()),
+            Body::Evaluation {
+                evaluation,
+                changes,
+            } => (
+                Some(numbered(&mut names, evaluation.cluster.shared())),
+                evaluation.phase == Phase::Running,
+                changes.iter().map(|c| new_change(&mut names, c)).collect(),
+            ),
+        };
+        drop(names);
+        self.newest = seq;
+        self.through += rows;
+        if self.journal.is_some() {
+            self.pending.push_back(NewFrame {
+                seq,
+                cluster,
+                beat,
+                is_running,
+                rows,
+                through: self.through,
+                encoded: Arc::clone(&encoded),
+                changes,
+            });
+        }
+        let frame = Arc::new(Frame {
+            seq,
+            beat,
+            rows,
+            body,
+        });
+        Some(Made { frame, encoded })
+    }
+
+    fn note_unencodable(&self, error: &EncodeError) {
+        tracing::error!("an evaluation cannot be journaled: {error}");
+        self.shared.state().health.too_large_frames += 1;
+    }
+
+    /// Writes what is pending, in transactions of a bounded size, and the staged cursors with the
+    /// last of them.
+    fn flush(&mut self) {
+        if self.journal.is_none() {
+            return;
+        }
+        if let Err(error) = self.try_flush() {
+            self.note_trouble(&error);
+            return;
+        }
+        if self.trouble.take().is_some() {
+            tracing::info!("the store is on disk again");
+        }
+        let mut state = self.shared.state();
+        state.health.durable = true;
+        state.health.reason = None;
+    }
+
+    fn try_flush(&mut self) -> Result<(), rusqlite::Error> {
+        self.reopen()?;
+        loop {
+            let cursors = self.dirty_cursors();
+            if self.pending.is_empty() && cursors.is_empty() {
+                return Ok(());
+            }
+            let count = self.slice();
+            let is_last = count == self.pending.len();
+            let cursors = if is_last { cursors } else { Vec::new() };
+            self.write(count, &cursors)?;
+            if is_last {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Opens the file again after an error of the disk.
+    fn reopen(&mut self) -> Result<(), rusqlite::Error> {
+        let (Some(trouble), Some(path)) = (&mut self.trouble, &self.shared.path) else {
+            return Ok(());
+        };
+        trouble.tried = Stopwatch::start();
+        if trouble.reopen
+            && let Ok(journal) = Journal::open(path)
+        {
+            trouble.reopen = false;
+            let pages = journal.pages()?;
+            journal.limit_pages(self.budget.pages(pages.size))?;
+            self.journal = Some(journal);
+        }
+        Ok(())
+    }
+
+    fn dirty_cursors(&self) -> Vec<(String, CursorRow)> {
+        let state = self.shared.state();
+        let dirty = state.cursors.iter().filter(|(_, staged)| staged.is_dirty);
+        let mut rows: Vec<_> = dirty
+            .map(|(sink, staged)| (sink.clone(), staged.row.clone()))
+            .collect();
+        rows.sort_by(|a, b| a.0.cmp(&b.0));
+        rows
+    }
+
+    /// How many pending frames go into one transaction: at least one.
+    fn slice(&self) -> usize {
+        let mut bytes = 0;
+        let mut count = 0;
+        for frame in &self.pending {
+            bytes += frame.encoded.len() as u64;
+            if count > 0 && bytes > self.budget.transaction() {
+                break;
+            }
+            count += 1;
+        }
+        count
+    }
+
+    /// Writes the first `count` pending frames, and deletes what has to go for them.
+    fn write(
+        &mut self,
+        count: usize,
+        cursors: &[(String, CursorRow)],
+    ) -> Result<(), rusqlite::Error> {
+        let Some(journal) = &mut self.journal else {
+            return Ok(());
+        };
+        let frames = &self.pending.make_contiguous()[..count];
+        let names = lock(&self.shared.dictionary).unsaved();
+        let pages = journal.pages()?;
+        let needed = needed_pages(frames, &names, pages.size);
+        let keep = self.shared.settings.journal_keep;
+        let need = Need {
+            budget: self.budget,
+            pages,
+            needed,
+            keep_from: frames.last().map(|frame| frame.beat.minus(keep)),
+            frames: count,
+        };
+        let plan = {
+            let state = self.shared.state();
+            plan(
+                &need,
+                state.index.iter().take_while(|entry| entry.is_stored),
+            )
+        };
+        if plan.missing > 0 {
+            journal.delete_oldest_changes(CHANGES_AT_ONCE)?;
+        }
+        journal.write(&Write {
+            delete: &plan.delete,
+            names: &names,
+            frames,
+            cursors,
+        })?;
+        self.logged += (needed + plan.delete.len() as u64 * 4) * pages.size;
+        if let Some((id, _)) = names.last() {
+            lock(&self.shared.dictionary).saved(*id);
+        }
+        let written: Vec<Seq> = self.pending.drain(..count).map(|frame| frame.seq).collect();
+        let mut state = self.shared.state();
+        for seq in written {
+            state.index.stored(seq);
+        }
+        for seq in plan.delete {
+            // Also when the tail still has it: the limits of the journal are the same for all.
+            state.index.remove(seq);
+        }
+        for (sink, row) in cursors {
+            if let Some(staged) = state.cursors.get_mut(sink)
+                && staged.row == *row
+            {
+                staged.is_dirty = false;
+            }
+        }
+        Ok(())
+    }
+
+    fn note_trouble(&mut self, error: &rusqlite::Error) {
+        let mut reason = write_trouble(error);
+        if !self.pending.is_empty() {
+            let count = self.pending.len();
+            reason = format!("{reason}; {count} frames are kept in memory until it is written");
+        }
+        let reopen = matches!(
+            error.sqlite_error_code(),
+            Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen)
+        );
+        match &mut self.trouble {
+            Some(trouble) => {
+                trouble.reopen |= reopen;
+                if trouble.said.elapsed() >= SAY_AGAIN {
+                    trouble.said = Stopwatch::start();
+                    tracing::warn!("still nothing is written to the store: {reason}");
+                }
+            }
+            None => {
+                tracing::warn!("nothing is written to the store: {reason}");
+                self.trouble = Some(Trouble {
+                    tried: Stopwatch::start(),
+                    said: Stopwatch::start(),
+                    reopen,
+                });
+            }
+        }
+        // A log that is moved into the file starts again from its beginning, which frees room.
+        if let Some(journal) = &self.journal
+            && journal.checkpoint(true).is_ok()
+        {
+            self.logged = 0;
+        }
+        let mut state = self.shared.state();
+        state.health.durable = false;
+        state.health.reason = Some(reason);
+    }
+
+    /// Lets the readers see the frames of a beat, and lets go of what memory has no room for.
+    fn publish(&mut self, made: &[Made]) {
+        let (Some(first), Some(last)) = (made.first(), made.last()) else {
+            return;
+        };
+        let has_file = self.journal.is_some();
+        let first_pending = self.pending.front().map(|frame| frame.seq);
+        let mut state = self.shared.state();
+        for Made { frame, encoded } in made {
+            state.index.push(Entry {
+                seq: frame.seq,
+                beat: frame.beat,
+                rows: frame.rows,
+                through: 0,
+                bytes: u32::try_from(encoded.len()).unwrap_or(u32::MAX),
+                is_stored: has_file && first_pending.is_none_or(|pending| frame.seq < pending),
+            });
+            state.tail.push(frame, Arc::clone(encoded));
+        }
+        state.tail.release_before(first.frame.seq);
+        drop(state);
+        self.trim_tail(last.frame.beat);
+        self.shared.newest.send_replace(self.newest);
+    }
+
+    fn trim_tail(&mut self, newest: Timestamp) {
+        let keep_from = newest.minus(self.shared.settings.journal_keep);
+        let is_memory_only = self.journal.is_none();
+        let mut state = self.shared.state();
+        loop {
+            let mut gone = state.tail.overflow();
+            if gone.is_none() && is_memory_only {
+                gone = state.tail.expire(keep_from);
+            }
+            let Some(seq) = gone else {
+                break;
+            };
+            if state.index.of(seq).is_none_or(|entry| entry.is_stored) {
+                continue;
+            }
+            let lost = state.index.remove(seq);
+            if self.pending.front().is_some_and(|frame| frame.seq == seq) {
+                self.pending.pop_front();
+                state.health.lost_frames += 1;
+                state.health.lost_rows += lost.map_or(0, |entry| entry.rows);
+            }
+        }
+        let oldest = state.tail.oldest().unwrap_or(self.newest);
+        drop(state);
+        lock(&self.shared.dictionary).prune(oldest);
+    }
+
+    /// Between two beats: staged cursors, and frames that the disk did not take.
+    fn tick(&mut self) {
+        match &self.trouble {
+            Some(trouble) if trouble.tried.elapsed() < RETRY => {}
+            Some(_) => self.flush(),
+            None if self.shared.has_dirty_cursors() => self.flush(),
+            None => {}
+        }
+    }
+
+    /// After a beat: the log, and the file's size.
+    fn tidy(&mut self) {
+        if let Some(journal) = &self.journal
+            && self.trouble.is_none()
+        {
+            if self.logged > self.budget.checkpoint() && journal.checkpoint(false).is_ok() {
+                self.logged = 0;
+            }
+            if let Err(error) = self.shrink(journal) {
+                tracing::debug!("the store's file is not shrunk: {error}");
+            }
+        }
+        self.measure();
+    }
+
+    /// Gives free pages back, a few at a time, when the file is too large or a quarter empty.
+    fn shrink(&self, journal: &Journal) -> Result<(), rusqlite::Error> {
+        let Pages { size, count, free } = journal.pages()?;
+        let allowed = self.budget.pages(size);
+        let is_too_large = count > allowed && free > 0;
+        if is_too_large || (free > count / 4 && free > SHRINK_PAGES) {
+            journal.shrink(SHRINK_PAGES.min(free))?;
+            journal.limit_pages(allowed)?;
+        }
+        Ok(())
+    }
+
+    /// Notes the size of the file and its log.
+    fn measure(&self) {
+        let Some(path) = &self.shared.path else {
+            return;
+        };
+        let size = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
+        let mut log = path.as_os_str().to_owned();
+        log.push("-wal");
+        let bytes = size(path) + size(Path::new(&log));
+        self.shared.state().health.bytes = bytes;
+    }
+
+    fn finish(&mut self) {
+        self.flush();
+        if let Some(journal) = &self.journal
+            && let Err(error) = journal.checkpoint(true)
+        {
+            tracing::warn!("the store's log is moved into the file at the next start: {error}");
+        }
+        self.measure();
+    }
+}
+
+fn numbered(names: &mut Numbering<'_>, name: &Arc<str>) -> u32 {
+    super::codec::Names::id(names, name)
+}
+
+fn new_change(names: &mut Numbering<'_>, change: &StatusChange) -> NewChange {
+    let partition = change.partition.as_ref();
+    NewChange {
+        cluster: numbered(names, change.cluster.shared()),
+        group: numbered(names, change.group.shared()),
+        partition: partition.map(|(topic, at)| (numbered(names, topic.shared()), *at)),
+        from: change.from,
+        to: change.to,
+        reason: change.reason.clone(),
+    }
+}
+
+fn needed_pages(frames: &[NewFrame], names: &[(u32, Arc<str>)], page_size: u64) -> u64 {
+    let frames: u64 = frames.iter().map(|frame| pages_for(frame, page_size)).sum();
+    // A name stands in its table and in the index.
+    let names: usize = names.iter().map(|(_, name)| 2 * (name.len() + 16)).sum();
+    frames + (names as u64).div_ceil(page_size - 4)
+}
