@@ -5,6 +5,7 @@
 
 pub mod dead_letters;
 pub mod delivery;
+pub mod elasticsearch;
 pub mod http;
 pub mod identity;
 pub mod influxdb;
