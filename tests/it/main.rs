@@ -15,4 +15,5 @@ mod kafka_client;
 mod services;
 mod services_databases;
 mod services_kafka;
+mod services_left;
 mod sink_contract;

@@ -1,9 +1,12 @@
 //! The harness's own tests: what it promises of a real Kafka holds.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::kafka_client::{Client, Protocol};
-use crate::services::{Kafka, KafkaVersion, SASL_PASSWORD, SASL_USER, unique};
+use crate::services::{Kafka, KafkaVersion, SASL_PASSWORD, SASL_USER, unique, wait};
+
+const LIMIT: Duration = Duration::from_secs(30);
 
 #[test]
 fn a_member_of_either_protocol_commits_on_the_newest_kafka() {
@@ -65,21 +68,18 @@ fn a_transaction_commits_offsets_or_takes_them_back() {
 }
 
 #[test]
-fn a_broker_keeps_its_data_and_port_over_a_stop_and_a_kill() {
+fn a_broker_keeps_its_data_and_port_over_a_kill() {
     for version in KafkaVersion::ALL {
         let mut kafka = Kafka::start(version);
         let client = Client::new(&kafka.bootstrap());
         client.create_topic("orders", 1);
         client.produce("orders", 0, 3);
         client.commit("billing", &[("orders", 0, 1)]);
-        kafka.stop();
-        kafka.restart();
-        client.commit("billing", &[("orders", 0, 2)]);
         kafka.kill();
         kafka.restart();
         assert_eq!(
             client.committed("billing", "orders", 0),
-            Some(2),
+            Some(1),
             "{version:?}"
         );
         assert_eq!(client.log_offsets("orders", 0), (0, 3), "{version:?}");
@@ -90,24 +90,51 @@ fn a_broker_keeps_its_data_and_port_over_a_stop_and_a_kill() {
 }
 
 #[test]
+fn an_administrator_deletes_single_offsets_and_grants_and_revokes() {
+    let kafka = Kafka::builder(KafkaVersion::V4).access_control().start();
+    let client = Client::new(&kafka.bootstrap());
+    client.create_topic("orders", 2);
+    client.commit("billing", &[("orders", 0, 1), ("orders", 1, 2)]);
+    kafka.admin(&["delete-offsets", "billing", "orders", "0"]);
+    assert_eq!(client.committed("billing", "orders", 0), None);
+    assert_eq!(client.committed("billing", "orders", 1), Some(2));
+    kafka.admin(&["configure", "topic", "orders", "retention.ms", "60000"]);
+
+    let user = sasl_client(&kafka, "SCRAM-SHA-512");
+    let sees = |expected: usize| {
+        let what = format!("the user sees {expected} partitions");
+        wait::until(&what, LIMIT, || user.leaders("orders").len() == expected);
+    };
+    sees(0);
+    kafka.admin(&["allow", SASL_USER, "topic", "orders", "describe"]);
+    sees(2);
+    kafka.admin(&["revoke", SASL_USER, "topic", "orders", "describe"]);
+    sees(0);
+}
+
+#[test]
 fn every_sasl_mechanism_is_let_in_over_tls() {
     let kafka = Kafka::builder(KafkaVersion::V4).sasl_ssl().start();
     for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] {
-        let ca_file = kafka.ca_file();
-        let client = Client::with(
-            &kafka.sasl_bootstrap(),
-            &[
-                ("security.protocol", "sasl_ssl"),
-                ("sasl.mechanism", mechanism),
-                ("sasl.username", SASL_USER),
-                ("sasl.password", SASL_PASSWORD),
-                ("ssl.ca.location", ca_file.to_str().unwrap()),
-            ],
-        );
+        let client = sasl_client(&kafka, mechanism);
         client.create_topic(mechanism, 1);
         assert_eq!(client.log_offsets(mechanism, 0), (0, 0));
     }
     assert!(Path::new(&kafka.other_ca_file()).exists());
+}
+
+fn sasl_client(kafka: &Kafka, mechanism: &str) -> Client {
+    let ca_file = kafka.ca_file();
+    Client::with(
+        &kafka.sasl_bootstrap(),
+        &[
+            ("security.protocol", "sasl_ssl"),
+            ("sasl.mechanism", mechanism),
+            ("sasl.username", SASL_USER),
+            ("sasl.password", SASL_PASSWORD),
+            ("ssl.ca.location", ca_file.to_str().unwrap()),
+        ],
+    )
 }
 
 #[test]
@@ -122,14 +149,12 @@ fn a_partition_loses_its_leader_when_its_broker_dies() {
     leaders.sort_unstable();
     assert_eq!(leaders, [1, 2]);
     kafka.kill_broker(2);
-    crate::services::wait::until("a partition has no leader", START, || {
+    wait::until("a partition has no leader", LIMIT, || {
         client.leaders("orders").contains(&-1)
     });
     kafka.restart_broker(2);
-    crate::services::wait::until("both partitions have leaders", START, || {
+    wait::until("both partitions have leaders", LIMIT, || {
         !client.leaders("orders").contains(&-1)
     });
-    kafka.stop_broker(2);
+    kafka.stop();
 }
-
-const START: std::time::Duration = std::time::Duration::from_secs(30);

@@ -58,8 +58,10 @@ jars() {
 }
 
 make_kafka() { # DIR VERSION
-    need java mvn
+    need java javac mvn
     quietly "download Kafka $2 from Maven Central" jars kafka/pom.xml "$1/libs" -Dkafka.version="$2"
+    quietly "compile KafkaAdmin.java" \
+        javac -cp "$1/libs/*" -d "$1/classes" "$here/kafka/KafkaAdmin.java"
 }
 
 make_opensearch() { # DIR
@@ -126,7 +128,7 @@ item() {
     local name=$1 make argument="" hash dir tmp
     case $name in
     kafka-*)
-        make=make_kafka argument=${name#kafka-} hash=$(recipe "$here"/kafka/pom.xml) ;;
+        make=make_kafka argument=${name#kafka-} hash=$(recipe "$here"/kafka/{pom.xml,KafkaAdmin.java}) ;;
     certificates)
         make=make_certificates hash=$(recipe "$here"/kafka/certificates.sh) ;;
     opensearch-2.19.1)

@@ -217,6 +217,11 @@ impl Database {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    /// Where its data and its log are.
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// GET, also of a path with a query.
     pub fn get(&self, path: &str) -> Response {
         self.send("GET", path, "", b"")
@@ -269,10 +274,10 @@ impl Database {
         if self.process.is_some() {
             return;
         }
-        let data = self.directory.path().join("data");
+        let data = self.path().join("data");
         std::fs::create_dir_all(&data).unwrap();
         let command = self.kind.command(self.port, &data, &self.settings);
-        let log = self.directory.path().join("server.log");
+        let log = self.path().join("server.log");
         let mut process = Process::start(self.kind.item(), command, &log);
         process.wait_ready(START_LIMIT, || {
             let path = self.kind.ready_path();

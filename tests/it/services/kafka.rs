@@ -72,9 +72,18 @@ impl KafkaBuilder {
         self
     }
 
+    /// Turns access control on: the plain listener may do everything, [`SASL_USER`] what it is
+    /// allowed by [`Kafka::admin`].
+    pub fn access_control(self) -> Self {
+        let class = "org.apache.kafka.metadata.authorizer.StandardAuthorizer";
+        self.sasl_ssl()
+            .property("authorizer.class.name", class)
+            .property("super.users", "User:ANONYMOUS")
+    }
+
     /// Starts it and waits until every broker is in the metadata.
     pub fn start(self) -> Kafka {
-        let libs = fetch(&format!("kafka-{}", self.version.number())).join("libs");
+        let files = fetch(&format!("kafka-{}", self.version.number()));
         let certificates = self.sasl_ssl.then(|| fetch("certificates"));
         let directory = Directory::new(&format!("kafka-{}", self.version.number()));
         let controller_port = free_port();
@@ -89,7 +98,7 @@ impl KafkaBuilder {
             .collect();
         let mut kafka = Kafka {
             nodes,
-            libs,
+            files,
             certificates,
             directory,
         };
@@ -187,7 +196,7 @@ struct Node {
 /// A running Kafka. Dropping it kills it and deletes its data.
 pub struct Kafka {
     nodes: Vec<Node>,
-    libs: PathBuf,
+    files: PathBuf,
     certificates: Option<PathBuf>,
     // Last: the directory is deleted after the processes are dead.
     directory: Directory,
@@ -307,6 +316,19 @@ impl Kafka {
         }
     }
 
+    /// Runs one command of `tests/services/kafka/KafkaAdmin.java`, for example
+    /// `["delete-offsets", group, topic, "0"]` or `["allow", SASL_USER, "topic", "orders", "describe"]`.
+    pub fn admin(&self, arguments: &[&str]) {
+        let mut java = self.java("-Xmx128m");
+        java.args(["KafkaAdmin", &self.bootstrap()]).args(arguments);
+        let output = java.output().expect("java runs");
+        assert!(
+            output.status.success(),
+            "Kafka refused {arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
     fn java(&self, heap: &str) -> Command {
         let mut java = command("java");
         java.args([heap, "-Xms64m", "-XX:+UseSerialGC"])
@@ -314,7 +336,7 @@ impl Kafka {
             .arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
             .arg("-Dorg.slf4j.simpleLogger.showDateTime=true")
             .arg("-cp")
-            .arg(self.libs.join("*"));
+            .arg(format!("{0}/libs/*:{0}/classes", self.files.display()));
         java
     }
 
