@@ -1,7 +1,9 @@
-//! What must stay true of the sources: who may name whom, how long things are, where the time is asked.
+//! What must stay true of the sources: who may name whom, how long things are, where the time is
+//! asked.
 //!
-//! The rules are those of `src/lib.rs`. They are checked on the text of the sources, without comments and without
-//! tests: enough to catch what is written by accident, not a proof against somebody who hides a path in a macro.
+//! The rules are those of `src/lib.rs`. They are checked on the text of the sources, without
+//! comments and without tests: enough to catch what is written by accident, not a proof against
+//! somebody who hides a path in a macro.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -65,7 +67,8 @@ const CORE_LIBRARIES: &[&str] = &["rustc_hash"];
 const READERS: &[&str] = &["kafka::offsets", "kafka::log_offsets"];
 const CONCRETE_SINKS: &[&str] = &["sinks::influxdb", "sinks::elasticsearch", "sinks::jsonl"];
 
-/// Where a call that clippy.toml forbids may be allowed: the clock asks the time, the wiring spawns.
+/// Where a call that clippy.toml forbids may be allowed: the clock asks the time, the wiring
+/// spawns.
 const MAY_ALLOW_FORBIDDEN_CALLS: &[&str] = &["clock", "app"];
 
 /// The agreed entries at the top of the repository.
@@ -179,7 +182,10 @@ fn only_the_clock_asks_the_time() {
             wrong.push(source.name);
         }
     }
-    assert_none(&wrong, "only the clock and the wiring allow a forbidden call");
+    assert_none(
+        &wrong,
+        "only the clock and the wiring allow a forbidden call",
+    );
 }
 
 #[test]
@@ -346,7 +352,8 @@ fn test_modules(module: &str, text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Drops comments and inline modules under `#[cfg(test)]`, which stand at the end of a file by convention.
+/// Drops comments and inline modules under `#[cfg(test)]`, which stand at the end of a file by
+/// convention.
 fn strip(text: &str) -> String {
     let mut kept = String::new();
     let mut lines = text.lines().peekable();
@@ -429,8 +436,8 @@ struct Function {
     is_test: bool,
 }
 
-/// The functions that have a body. Relies on rustfmt: the closing brace stands below the beginning of the line with
-/// `fn`, and nothing else at that place ends in a brace.
+/// The functions that have a body. Relies on rustfmt: the closing brace stands below the beginning
+/// of the line with `fn`, and nothing else at that place ends in a brace.
 fn functions(text: &str) -> Vec<Function> {
     let lines: Vec<&str> = text.lines().collect();
     let mut functions = Vec::new();

@@ -1,10 +1,12 @@
-//! A Kafka client for the tests: it plays the applications whose lag is watched, and their administrator.
+//! A Kafka client for the tests: it plays the applications whose lag is watched, and their
+//! administrator.
 //!
-//! Every call returns when the broker has confirmed, and panics with what Kafka said when it does not. The calls
-//! block; in an async test run them on `spawn_blocking` or start the test with a multi-thread runtime.
+//! Every call returns when the broker has confirmed, and panics with what Kafka said when it does
+//! not. The calls block; in an async test run them on `spawn_blocking` or start the test with a
+//! multi-thread runtime.
 //!
-//! A [`Member`] joins a group and commits what the test says. It fetches no records: what is committed
-//! decides the lag, not what was read.
+//! A [`Member`] joins a group and commits what the test says. It fetches no records: what is
+//! committed decides the lag, not what was read.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -176,8 +178,8 @@ impl Client {
         Some(offset)
     }
 
-    /// Joins a group as a new member, and waits for its assignment (which may be empty when the group has
-    /// more members than partitions: then use [`Client::join_idle`]).
+    /// Joins a group as a new member, and waits for its assignment (which may be empty when the
+    /// group has more members than partitions: then use [`Client::join_idle`]).
     pub fn join(&self, group: &str, topics: &[&str], protocol: Protocol) -> Member {
         let member = self.join_idle(group, topics, protocol, &[]);
         member.wait_assigned(1);
@@ -278,7 +280,8 @@ pub struct Member {
 }
 
 impl Member {
-    /// Polls on a thread of its own: several members of one group need that to agree on an assignment.
+    /// Polls on a thread of its own: several members of one group need that to agree on an
+    /// assignment.
     fn new(group: &str, consumer: BaseConsumer<FetchNothing>) -> Self {
         let consumer = Arc::new(consumer);
         let stop = Arc::new(AtomicBool::new(false));
@@ -331,8 +334,8 @@ impl Drop for Member {
     }
 }
 
-/// An open transaction. Dropped without [`Transaction::commit`] or [`Transaction::abort`] it stays open until the
-/// broker times it out.
+/// An open transaction. Dropped without [`Transaction::commit`] or [`Transaction::abort`] it stays
+/// open until the broker times it out.
 pub struct Transaction(BaseProducer);
 
 impl Transaction {

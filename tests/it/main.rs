@@ -1,13 +1,15 @@
-//! Every integration test, as one binary: one link step, and servers that several tests share are started once.
+//! Every integration test, as one binary: one link step, and servers that several tests share are
+//! started once.
 //!
-//! `services` starts the real servers, `kafka_client` plays the applications whose lag is watched. The tests
-//! are one module per subject. A test is never skipped because something is absent: it fails and says what.
+//! `services` starts the real servers, `kafka_client` plays the applications whose lag is watched.
+//! The tests are one module per subject. A test is never skipped because something is absent: it
+//! fails and says what.
 
 #![allow(
     clippy::unwrap_used,
     clippy::print_stderr,
     unreachable_pub,
-    reason = "the helpers of a test binary panic like its tests do, and nothing outside can name them"
+    reason = "helpers of a test binary panic like its tests do, and nothing outside can name them"
 )]
 
 mod architecture;

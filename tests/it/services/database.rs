@@ -1,4 +1,5 @@
-//! Real databases: each is one process that speaks HTTP on one port and keeps its data in one directory.
+//! Real databases: each is one process that speaks HTTP on one port and keeps its data in one
+//! directory.
 
 use std::path::Path;
 use std::process::Command;
@@ -21,8 +22,8 @@ pub enum DatabaseKind {
     InfluxDb,
     /// 1.79.5, with deduplication of equal points. Settings are its flags without the dash.
     VictoriaMetrics,
-    /// 2.42, takes remote write, also of points up to 30 minutes old. The setting `config` replaces its
-    /// configuration file.
+    /// 2.42, takes remote write, also of points up to 30 minutes old. The setting `config` replaces
+    /// its configuration file.
     Prometheus,
     /// 2.19.1. Settings are its own.
     OpenSearch,
@@ -203,7 +204,8 @@ impl Database {
         database
     }
 
-    /// One for the whole test run. Databases, indices and series need names of their own ([`super::unique`]).
+    /// One for the whole test run. Databases, indices and series need names of their own
+    /// ([`super::unique`]).
     pub fn shared(kind: DatabaseKind) -> Shared<Self> {
         static ALL: [OnceLock<Database>; DatabaseKind::ALL.len()] =
             [const { OnceLock::new() }; DatabaseKind::ALL.len()];

@@ -1,8 +1,8 @@
 //! The servers' temporary directories.
 //!
-//! Deleted when the server is dropped; kept and named when that happens in a failing test. Shared servers are
-//! never dropped, and a process may be killed: a small script (`tests/services/reaper.sh`) that outlives the test
-//! process deletes what is left.
+//! Deleted when the server is dropped; kept and named when that happens in a failing test. Shared
+//! servers are never dropped, and a process may be killed: a small script
+//! (`tests/services/reaper.sh`) that outlives the test process deletes what is left.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! The least HTTP that asks a local server something: one request, one connection, no TLS.
 //!
-//! Blocking and without a runtime, so that ready checks and plain tests can use it. What lagline sends goes through
-//! lagline's own client.
+//! Blocking and without a runtime, so that ready checks and plain tests can use it. What lagline
+//! sends goes through lagline's own client.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -83,7 +83,8 @@ fn parse(answer: &[u8]) -> Option<Response> {
     })
 }
 
-/// RFC 9112 section 7.1, without extensions and trailers. Elasticsearch chunks its answers to HTTP/1.0 too.
+/// RFC 9112 section 7.1, without extensions and trailers. Elasticsearch chunks its answers to
+/// HTTP/1.0 too.
 fn join_chunks(mut chunked: &[u8]) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     loop {

@@ -1,5 +1,5 @@
-//! A real Kafka: KRaft, one broker that is its own controller, or up to nine brokers with the controller in the
-//! first.
+//! A real Kafka: KRaft, one broker that is its own controller, or up to nine brokers with the
+//! controller in the first.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -134,7 +134,8 @@ impl KafkaBuilder {
              log.dirs={}\n",
             data.display()
         );
-        // Small, and quick to have a group ready; names that a version does not know are ignored by it.
+        // Small, and quick to have a group ready; names that a version does not know are ignored by
+        // it.
         text.push_str(
             "log.cleaner.dedupe.buffer.size=2097152\n\
              offsets.topic.replication.factor=1\n\
@@ -208,7 +209,8 @@ impl Kafka {
         Self::builder(version).start()
     }
 
-    /// One broker for the whole test run. Topics and groups need names of their own ([`super::unique`]).
+    /// One broker for the whole test run. Topics and groups need names of their own
+    /// ([`super::unique`]).
     pub fn shared(version: KafkaVersion) -> Shared<Self> {
         static V3: OnceLock<Kafka> = OnceLock::new();
         static V4: OnceLock<Kafka> = OnceLock::new();
@@ -316,8 +318,8 @@ impl Kafka {
         }
     }
 
-    /// Runs one command of `tests/services/kafka/KafkaAdmin.java`, for example
-    /// `["delete-offsets", group, topic, "0"]` or `["allow", SASL_USER, "topic", "orders", "describe"]`.
+    /// Runs one command of `tests/services/kafka/KafkaAdmin.java`, for example `["delete-offsets",
+    /// group, topic, "0"]` or `["allow", SASL_USER, "topic", "orders", "describe"]`.
     pub fn admin(&self, arguments: &[&str]) {
         let mut java = self.java("-Xmx128m");
         java.args(["KafkaAdmin", &self.bootstrap()]).args(arguments);

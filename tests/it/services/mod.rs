@@ -1,18 +1,20 @@
-//! One way to start each real server: a free private port, an own temporary directory, ready when it is
-//! returned; `stop`, `kill` (SIGKILL) and `restart` with its data on the same port.
+//! One way to start each real server: a free private port, an own temporary directory, ready when
+//! it is returned; `stop`, `kill` (SIGKILL) and `restart` with its data on the same port.
 //!
 //! ```ignore
-//! let mut kafka = Kafka::start(KafkaVersion::V4);          // its own, for tests that disturb it
+//! let mut kafka = Kafka::start(KafkaVersion::V4); // its own, for tests that disturb it
 //! kafka.kill();
 //! kafka.restart();
 //!
-//! let kafka = Kafka::shared(KafkaVersion::V4);             // one per test run: use `unique("topic")` names
-//! let influxdb = Database::shared(DatabaseKind::InfluxDb); // as all databases
+//! // One per test run: topics and groups get names by `unique("topic")`.
+//! let kafka = Kafka::shared(KafkaVersion::V4);
+//! let influxdb = Database::shared(DatabaseKind::InfluxDb);
 //! assert_eq!(influxdb.get("/ping").status, 204);
 //! ```
 //!
-//! What is fetched, and from where, is in `tests/services/fetch.sh`. A directory is deleted at the end, kept and
-//! named when the test failed. Servers never outlive the test process, however it ends (see `process`).
+//! What is fetched, and from where, is in `tests/services/fetch.sh`. A directory is deleted at the
+//! end, kept and named when the test failed. Servers never outlive the test process, however it
+//! ends (see `process`).
 //!
 //! Not here: what is asked of the servers. Clients and assertions belong to the tests.
 

@@ -5,13 +5,13 @@ use std::net::TcpListener;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// Below the range that the system takes the ports of outgoing connections from, so that a stopped server
-/// finds its port free again.
+/// Below the range that the system takes the ports of outgoing connections from, so that a stopped
+/// server finds its port free again.
 const FIRST: u16 = 20_000;
 const COUNT: u16 = 12_000;
 
-/// The lock files of the ports given out. Held until the process ends: another test process that runs at the
-/// same time takes other ports, also while a server is stopped.
+/// The lock files of the ports given out. Held until the process ends: another test process that
+/// runs at the same time takes other ports, also while a server is stopped.
 static HELD: Mutex<Vec<File>> = Mutex::new(Vec::new());
 
 /// A port on which nothing listens, and that no other test process takes while this one runs.

@@ -1,8 +1,9 @@
 //! A server's process.
 //!
-//! It dies with the test process, however that ends: `setpriv` sets the parent-death signal before it becomes the
-//! server. The kernel sends that signal when the *thread* that started the child ends, and every test has a
-//! thread of its own, so one thread that lives as long as the process starts them all.
+//! It dies with the test process, however that ends: `setpriv` sets the parent-death signal before
+//! it becomes the server. The kernel sends that signal when the *thread* that started the child
+//! ends, and every test has a thread of its own, so one thread that lives as long as the process
+//! starts them all.
 
 use std::fs::OpenOptions;
 use std::io;

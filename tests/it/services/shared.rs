@@ -9,8 +9,8 @@ pub trait Shareable: 'static {
     fn directory(&self) -> &Directory;
 }
 
-/// One test's hold on a shared server. It lives as long as the test process; a test that fails while it holds one
-/// keeps the server's directory.
+/// One test's hold on a shared server. It lives as long as the test process; a test that fails
+/// while it holds one keeps the server's directory.
 pub struct Shared<T: Shareable>(&'static T);
 
 impl<T: Shareable> Shared<T> {

@@ -34,7 +34,8 @@ pub fn until_some<T>(what: &str, limit: Duration, mut answer: impl FnMut() -> Op
     }
 }
 
-/// Like [`until`], for a condition that may say why it does not hold yet: the last reason is in the panic.
+/// Like [`until`], for a condition that may say why it does not hold yet: the last reason is in the
+/// panic.
 pub fn until_ok<T, E: std::fmt::Display>(
     what: &str,
     limit: Duration,
