@@ -18,7 +18,7 @@ use crate::sinks::dead_letters::DeadLetters;
 use crate::sinks::{Accepted, Sink, WriteError};
 use crate::store::frame::{Cursor, Missing, Next};
 
-use failing::{Failing, Failure, Repeats};
+use failing::{Failing, Failure, Repeats, after};
 
 mod answers;
 mod failing;
@@ -128,17 +128,20 @@ impl<S: FrameSource, C: CursorStore> Worker<S, C> {
             if deadline.is_some_and(|deadline| self.is_done(deadline)) {
                 break;
             }
-            let now = Instant::now();
-            let retry_at = self.failing.as_ref().map(|failing| failing.retry_at);
-            let retry_at = retry_at.filter(|at| *at > now && self.flights.is_empty());
+            let retry_at = self
+                .failing
+                .as_ref()
+                .filter(|it| !it.is_due)
+                .map(|it| it.retry_at);
+            let retry_at = retry_at.filter(|_| self.flights.is_empty());
             tokio::select! {
                 biased;
                 () = until(deadline) => break,
                 () = self.setup.stop.cancelled(), if deadline.is_none() => {
-                    deadline = Some(Instant::now() + FLUSH);
+                    deadline = Some(after(FLUSH));
                 }
                 landing = self.flights.landed() => self.land(landing).await,
-                () = until(retry_at) => {}
+                () = until(retry_at) => self.failing.iter_mut().for_each(|it| it.is_due = true),
                 next = self.source.next(), if self.has_room() => self.take(next),
             }
         }
@@ -232,10 +235,7 @@ impl<S: FrameSource, C: CursorStore> Worker<S, C> {
             } else {
                 self.in_flight()
             };
-            let is_waiting = self
-                .failing
-                .as_ref()
-                .is_some_and(|failing| failing.retry_at > Instant::now());
+            let is_waiting = self.failing.as_ref().is_some_and(|failing| !failing.is_due);
             if self.flights.len() >= slots || is_waiting {
                 return;
             }

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
-use super::failing::{Failing, Failure, Repeats};
+use super::failing::{Failing, Failure, Repeats, after};
 use super::{Landing, Worker};
 use crate::points::{Batch, OwnedPoint};
 use crate::sinks::dead_letters::Letter;
@@ -26,7 +24,7 @@ impl<S: FrameSource, C: CursorStore> Worker<S, C> {
                     self.recover();
                 } else if let Some(failing) = &mut self.failing {
                     // Only a write proves that it works; it may be tried at once.
-                    failing.retry_at = Instant::now();
+                    failing.is_due = true;
                 }
             }
             Landing::Prepared(Err(WriteError::Transient {
@@ -197,7 +195,7 @@ impl<S: FrameSource, C: CursorStore> Worker<S, C> {
             rejected.into_iter().map(|(index, _)| index),
             Outcome::Rejected,
         );
-        if let Some(repeats) = self.rejections.pass(count as u64) {
+        if let Some(repeats) = self.rejections.pass(count as u64, now) {
             tracing::error!(
                 sink = %self.setup.name,
                 points = repeats,
@@ -218,14 +216,14 @@ impl<S: FrameSource, C: CursorStore> Worker<S, C> {
     ) {
         let now = self.setup.clock.now();
         let before = self.failing.take();
-        let (mut failures, mut since, mut log, mut not_before) = (1, now, Repeats::default(), None);
-        let mut kind = kind;
+        let (mut failures, mut since, mut log, mut kind) = (1, now, Repeats::default(), kind);
+        let mut not_before = None;
         if let Some(before) = before {
             failures = before.failures.saturating_add(u32::from(is_probe));
             (since, log) = (before.since, before.log);
             if !is_probe {
                 // It was under way already when the sink began to fail.
-                not_before = Some(before.retry_at);
+                not_before = Some((before.retry_at, before.next_try));
                 if before.kind == Failure::Misconfigured {
                     kind = Failure::Misconfigured;
                 }
@@ -235,24 +233,27 @@ impl<S: FrameSource, C: CursorStore> Worker<S, C> {
             Failure::Transient => backoff(failures.max(1), retry_after, &mut self.setup.rng),
             Failure::Misconfigured => slow(&mut self.setup.rng),
         };
-        let at = Instant::now();
-        let retry_at = not_before.map_or(at + wait, |before| before.max(at + wait));
-        if let Some(repeats) = log.pass(1) {
+        let planned = (after(wait), now.plus(wait));
+        let (retry_at, next_try) = match not_before {
+            Some(before) if before.0 > planned.0 => before,
+            Some(_) | None => planned,
+        };
+        if let Some(repeats) = log.pass(1, now) {
             tracing::warn!(
                 sink = %self.setup.name,
                 reason,
                 failures = repeats,
-                retry_s = (retry_at - at).as_secs_f32(),
+                retry_ms = next_try.ms_since(now),
                 "the sink does not write; the journal keeps everything"
             );
         }
-        let next_try = now.plus(retry_at - at);
         self.failing = Some(Failing {
             kind,
             reason,
             since,
             failures,
             retry_at,
+            is_due: false,
             next_try,
             log,
         });
