@@ -28,6 +28,7 @@ mod backoff;
 mod flights;
 mod ledger;
 mod queue;
+mod reading;
 mod selection;
 #[cfg(test)]
 mod tests;
@@ -39,7 +40,7 @@ pub use worker::{FLUSH, Setup, Worker};
 
 /// The frames of the journal, in order. Implemented by the store's reader.
 pub trait FrameSource: Send {
-    /// What follows the last item given; waits at the end of the journal. Cancel-safe.
+    /// What follows the last item given; waits at the end of the journal.
     fn next(&mut self) -> impl Future<Output = Next> + Send;
 }
 

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::flights::Flights;
 use super::ledger::{Ledger, Outcome};
 use super::queue::{Queue, Work};
+use super::reading::Reading;
 use super::{CursorStore, DeliverySettings, FrameSource, Selection, SinkHealth, State, Traffic};
 use crate::clock::{Clock, Timestamp};
 use crate::points::Batch;
@@ -51,7 +52,7 @@ pub struct Setup {
 /// Delivers the journal to one sink.
 pub struct Worker<S, C> {
     setup: Setup,
-    source: S,
+    source: Reading<S>,
     cursors: C,
     selection: Selection,
     queue: Queue,
@@ -86,7 +87,7 @@ impl<S, C> fmt::Debug for Worker<S, C> {
     }
 }
 
-impl<S: FrameSource, C: CursorStore> Worker<S, C> {
+impl<S: FrameSource + 'static, C: CursorStore> Worker<S, C> {
     /// A worker, and where to see how its sink is doing.
     pub fn new(setup: Setup, source: S, cursors: C) -> (Self, watch::Receiver<SinkHealth>) {
         let settings = &setup.settings;
@@ -101,7 +102,7 @@ impl<S: FrameSource, C: CursorStore> Worker<S, C> {
             selection: Selection::new(settings, setup.interval),
             queue: Queue::new(limit, settings.max_bytes),
             setup,
-            source,
+            source: Reading::new(source),
             cursors,
             ledger,
             flights: Flights::new(),

@@ -519,3 +519,20 @@ async fn a_hole_in_the_journal_counts_as_expired() {
     assert_eq!(world.counts(), [81, 11, 0, 0, 70]);
     assert_eq!(world.cursor().seq.0, 5);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_journal_is_read_once_and_small_frames_share_a_request() {
+    let mut world = World::new(|_| Answer::Ok);
+    // A request takes 5 ms, fetching a frame 1 ms.
+    world.fetch = Duration::from_millis(1);
+    (0..60).for_each(|_| world.append(4));
+    world.run(seconds(1)).await;
+    assert_eq!(world.counts(), [240, 240, 0, 0, 0]);
+    assert_eq!(
+        *world.fetches.lock().unwrap(),
+        60,
+        "no fetch is begun twice"
+    );
+    let requests = world.server.sizes().len();
+    assert!(requests <= 30, "{requests} requests for 60 frames");
+}

@@ -206,6 +206,9 @@ pub(super) struct World {
     pub(super) start: Instant,
     pub(super) settings: DeliverySettings,
     pub(super) seed: u64,
+    /// How long the journal takes to fetch an item, and how many fetches were begun.
+    pub(super) fetch: Duration,
+    pub(super) fetches: Arc<Mutex<usize>>,
     /// How often the clock is set.
     pub(super) tick: Duration,
     /// Dead letters are synced to a real disk: not for tests that have very many.
@@ -217,6 +220,8 @@ pub(super) struct Source {
     items: Arc<Mutex<Vec<Next>>>,
     head: watch::Receiver<usize>,
     read: Arc<Mutex<usize>>,
+    fetch: Duration,
+    fetches: Arc<Mutex<usize>>,
     at: usize,
 }
 
@@ -225,6 +230,10 @@ impl FrameSource for Source {
         let at = self.at;
         if self.head.wait_for(|head| *head > at).await.is_err() {
             std::future::pending::<()>().await;
+        }
+        *self.fetches.lock().unwrap() += 1;
+        if !self.fetch.is_zero() {
+            sleep(self.fetch).await;
         }
         self.at += 1;
         *self.read.lock().unwrap() = self.at;
@@ -286,6 +295,8 @@ impl World {
                 ..DeliverySettings::default()
             },
             seed: 1,
+            fetch: Duration::ZERO,
+            fetches: Arc::default(),
             tick: Duration::from_millis(100),
             keeps_letters: true,
             folder: tempfile::tempdir().unwrap(),
@@ -355,6 +366,8 @@ impl World {
             items: Arc::clone(&self.items),
             head: self.head.subscribe(),
             read: Arc::clone(&self.read),
+            fetch: self.fetch,
+            fetches: Arc::clone(&self.fetches),
             at,
         };
         let setup = Setup {

@@ -15,7 +15,7 @@ use crate::sinks::{Accepted, WriteError};
 /// After so many full requests in a row the learned size grows by a hundredth of the configured one.
 const GROW_AFTER: u32 = 10;
 
-impl<S: FrameSource, C: CursorStore> Worker<S, C> {
+impl<S: FrameSource + 'static, C: CursorStore> Worker<S, C> {
     pub(super) async fn land(&mut self, landing: Landing) {
         match landing {
             Landing::Prepared(Ok(())) => {
