@@ -21,6 +21,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod demo;
 #[cfg(test)]
 pub(crate) mod golden;
 pub mod kafka;

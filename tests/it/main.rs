@@ -13,6 +13,7 @@
 )]
 
 mod architecture;
+mod demo;
 mod kafka_client;
 mod services;
 mod services_databases;
