@@ -10,12 +10,14 @@
 //! - `commits`: committed offsets and their tombstones, one by one and in batches.
 //! - `members`: memberships of classic and KIP-848 groups, owners of partitions.
 //! - `topics`: log offsets, topics that come, change their id and go.
+//! - `broker_clock`: the brokers' clock against lagline's own.
 //! - `reader`: how far the offsets topic is read; loading and being behind.
 //! - `seeding`: what a start must ask so that it invents nothing.
 //! - `evaluate`: a beat. `partition`: one partition at a beat. `expiry`: what is forgotten when.
 //!
 //! No event can fail or panic, whatever it holds: every one has an outcome that is counted.
 
+mod broker_clock;
 mod commits;
 mod evaluate;
 mod expiry;
@@ -32,6 +34,7 @@ use std::time::Duration;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use self::broker_clock::BrokerClock;
 use self::commits::Graves;
 use self::reader::Readers;
 use self::state::{Groups, Slot, Topics};
@@ -52,6 +55,7 @@ pub struct Cluster {
     tracked: usize,
     readers: Readers,
     connection: Connection,
+    broker_clock: BrokerClock,
     phase: Phase,
     /// When the first complete read ended.
     loaded_at: Option<Timestamp>,
@@ -96,6 +100,7 @@ impl Cluster {
             tracked: 0,
             readers: Readers::default(),
             connection: Connection::default(),
+            broker_clock: BrokerClock::default(),
             phase: Phase::Waiting,
             loaded_at: None,
             remembered: FxHashMap::default(),
@@ -247,6 +252,13 @@ impl Cluster {
             })
             .sum();
         slots + groups + topics
+    }
+
+    /// Broker clock minus own clock in milliseconds, when known.
+    fn clock_offset_ms(&self) -> Option<i64> {
+        self.connection
+            .clock_offset_ms
+            .or(self.broker_clock.offset_ms())
     }
 
     fn is_wanted(&mut self, group: &str) -> bool {

@@ -35,6 +35,11 @@ pub const DETAILED_POINTS: usize = 256;
 /// How far a commit's own timestamp may lie before the newest poll and still count as seen live.
 const LIVE_GRACE: Duration = Duration::from_secs(2);
 
+/// How often Kafka is asked in a row where in time an offset lies: each time the answer gets eight
+/// times as exact.
+const DIGS_MAX: u8 = 4;
+const DIG_AGAIN_AFTER_MS: i64 = 600_000;
+
 /// What an answer did to the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -92,6 +97,10 @@ pub struct Log {
     asked: Asked,
     /// Somebody lags here: keep more points.
     is_detailed: bool,
+    /// An offset whose time is wanted more exactly than the history tells.
+    wanted: MaybeI64,
+    /// How often was asked for its sake lately.
+    digs: u8,
     /// Somebody was seen lagging here since the last [`Log::settle`].
     is_lagged_on: bool,
 }
@@ -226,6 +235,40 @@ impl Log {
     /// Ends a beat: nobody lagging means no detailed history.
     pub fn settle(&mut self) {
         self.is_detailed = std::mem::take(&mut self.is_lagged_on);
+        if !self.is_detailed {
+            self.digs = 0;
+        }
+    }
+
+    /// Wishes to know more exactly when the log passed `offset`. False when that was asked often
+    /// enough.
+    pub fn want(&mut self, offset: i64, now: Timestamp) -> bool {
+        if now.ms_since(self.asked_at) > DIG_AGAIN_AFTER_MS {
+            self.digs = 0;
+        }
+        let may_ask = self.digs < DIGS_MAX && self.asked != Asked::Waiting;
+        if may_ask {
+            self.wanted = MaybeI64::some(offset);
+        }
+        may_ask
+    }
+
+    /// Takes the wish, when there is one: the moments to ask for, oldest first. `oldest` is the
+    /// earliest moment that is of interest.
+    pub fn dig(&mut self, oldest: Timestamp, now: Timestamp) -> Vec<Timestamp> {
+        let Some(offset) = std::mem::take(&mut self.wanted).get() else {
+            return Vec::new();
+        };
+        self.digs = self.digs.saturating_add(1);
+        let moments = match self.passed(offset) {
+            Passed::Unknown => Vec::new(),
+            Passed::Before(known) => points::ages(oldest, known, now),
+            Passed::Between { earlier, later, .. } => points::between(earlier.0, later.0),
+        };
+        if !moments.is_empty() {
+            self.ask(now);
+        }
+        moments
     }
 
     /// The log start offset as last told.

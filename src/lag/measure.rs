@@ -9,7 +9,8 @@ use super::optional::MaybeF32;
 use super::window::StoredCommit;
 use crate::clock::Timestamp;
 
-/// The age at `now` of the record at offset `committed`, the oldest one not yet consumed.
+/// The age at `now` of the record at offset `committed`, the oldest one not yet consumed (of those
+/// that are still there).
 ///
 /// `is_caught_up` says that the lag is within `allowed_lag`: then it is 0. Absent when no history
 /// of the log is known.
@@ -21,7 +22,8 @@ pub fn time_lag(log: &Log, committed: i64, is_caught_up: bool, now: Timestamp) -
             method: TimeLagMethod::CaughtUp,
         });
     }
-    match log.passed(committed) {
+    let oldest = committed.max(log.start().unwrap_or(committed));
+    match log.passed(oldest) {
         Passed::Unknown => None,
         Passed::Before(at) => Some(TimeLag {
             seconds: seconds(now.ms_since(at).max(0)),
@@ -36,7 +38,7 @@ pub fn time_lag(log: &Log, committed: i64, is_caught_up: bool, now: Timestamp) -
             let width = to.ms_since(from).max(0);
             // The record is number `behind` of the `grown` that were written meanwhile.
             let grown = i128::from(to_end) - i128::from(from_end);
-            let behind = i128::from(committed) - i128::from(from_end) + 1;
+            let behind = i128::from(oldest) - i128::from(from_end) + 1;
             let into = i64::try_from(i128::from(width) * behind / grown.max(1)).unwrap_or(width);
             let age = now.ms_since(from).saturating_sub(into).max(0);
             Some(TimeLag {

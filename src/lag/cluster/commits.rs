@@ -149,7 +149,7 @@ impl Cluster {
         let Some(partition) = usize::try_from(commit.partition).ok() else {
             return Applied::Invalid;
         };
-        let (group, topic) = match self.names(commit, now) {
+        let (group, topic) = match self.names_of_today(commit, now) {
             Ok(names) => names,
             Err(refused) => return refused,
         };
@@ -161,7 +161,7 @@ impl Cluster {
                     topic,
                     partition,
                 };
-                self.commit_at(commit, place, now)
+                self.store(commit, place, now)
             }
             None => {
                 self.topics.drop_unused(topic);
@@ -177,6 +177,35 @@ impl Cluster {
             group.is_hidden |= !group.has_commits();
         }
         Applied::TooOld
+    }
+
+    /// Group and topic of a commit, unless it is about a topic that had the name before. One that
+    /// is about a newer topic makes that known.
+    fn names_of_today(
+        &mut self,
+        commit: &Commit<'_>,
+        now: Timestamp,
+    ) -> Result<(GroupIndex, TopicIndex), Applied> {
+        let (group, mut topic) = self.names(commit, now)?;
+        let Some(id) = commit.topic_id else {
+            return Ok((group, topic));
+        };
+        let known = self.topics.at(topic).map(|t| (t.id, t.id_at));
+        match known {
+            Some((Some(known), _)) if known == id => {}
+            Some((Some(_), at)) if commit.timestamp <= at => {
+                self.topics.drop_unused(topic);
+                return Err(Applied::TooOld);
+            }
+            Some((Some(_), _)) => {
+                self.topic_renewed(topic, id, commit.timestamp);
+                // The topic may have gone with its last user.
+                topic = self.names(commit, now)?.1;
+                self.topics.set_id(topic, id, commit.timestamp);
+            }
+            Some((None, _)) | None => self.topics.set_id(topic, id, commit.timestamp),
+        }
+        Ok((group, topic))
     }
 
     fn names(
@@ -258,7 +287,7 @@ impl Cluster {
         Some(used)
     }
 
-    /// Applies a commit whose names are known.
+    /// Applies a commit whose names are known already.
     fn commit_at(&mut self, commit: &Commit<'_>, place: Place, now: Timestamp) -> Applied {
         if commit.offset < 0 {
             return Applied::Invalid;
@@ -266,21 +295,17 @@ impl Cluster {
         if self.is_expired(commit.timestamp, now) {
             return self.too_old(commit.group);
         }
-        if let Some(id) = commit.topic_id {
-            let known = self.topics.at(place.topic).map(|t| (t.id, t.id_at));
-            if known.is_some_and(|(known, _)| known != Some(id)) {
-                if known.is_some_and(|(known, at)| known.is_some() && commit.timestamp <= at) {
-                    // About a topic that had this name before.
-                    return Applied::TooOld;
-                }
-                self.topic_renewed(place.topic, id, commit.timestamp);
-                // Places may have gone with the old topic.
-                return self.commit(commit, now);
-            }
+        let is_another = |id| self.topics.at(place.topic).is_none_or(|t| t.id != Some(id));
+        if commit.topic_id.is_some_and(is_another) {
+            return self.commit(commit, now);
         }
+        self.store(commit, place, now)
+    }
+
+    fn store(&mut self, commit: &Commit<'_>, place: Place, now: Timestamp) -> Applied {
+        let at = own_clock(commit.timestamp, self.clock_offset_ms()).min(now);
         let rules = &self.settings.rules;
         let lag_is_known_now = self.phase == Phase::Running;
-        let at = own_clock(commit.timestamp, self.connection.clock_offset_ms).min(now);
         let log = self.topics.log(place.topic, place.partition);
         let Some(group) = self.groups.at_mut(place.group) else {
             return Applied::OverLimit;
@@ -314,6 +339,9 @@ impl Cluster {
             .window
             .push(stored, rules.intervals, rules.min_distance);
         if is_newest {
+            if lag_is_known_now {
+                self.broker_clock.note(commit.timestamp, now);
+            }
             took_newest(group, place, lag, commit.timestamp.min(now));
         }
         outcome
@@ -410,7 +438,12 @@ pub(super) fn lag_at(log: Option<&Log>, offset: i64, at: Timestamp, rules: &Rule
         CommitLag::LastPoll => log.end_in_force(at, rules.offset_refresh),
         CommitLag::Interpolated => log.end_at(at, rules.offset_refresh),
     };
-    end.map_or(MaybeI64::NONE, |end| {
-        MaybeI64::some(end.saturating_sub(offset).max(0))
-    })
+    match end {
+        // Records that are no longer there: the log may have ended anywhere before its start.
+        Some(end) if offset < end && log.start().is_some_and(|start| end <= start) => {
+            MaybeI64::NONE
+        }
+        Some(end) => MaybeI64::some(end.saturating_sub(offset).max(0)),
+        None => MaybeI64::NONE,
+    }
 }

@@ -34,6 +34,7 @@ struct Tally {
 
 impl Cluster {
     pub(super) fn evaluate_at(&mut self, now: Timestamp) -> Evaluation {
+        self.broker_clock.settle(now);
         let mut tally = Tally {
             places_left: self.settings.limits.partitions,
             ..Tally::default()
@@ -56,6 +57,7 @@ impl Cluster {
     }
 
     fn evaluate_groups(&mut self, now: Timestamp, tally: &mut Tally) -> Vec<Arc<GroupEvaluation>> {
+        let clock_offset_ms = self.clock_offset_ms();
         let order = self.groups.take_order();
         let mut groups = Vec::with_capacity(order.len());
         for &index in &order {
@@ -76,7 +78,7 @@ impl Cluster {
             let beat = Beat {
                 past: Past {
                     rules,
-                    clock_offset_ms: self.connection.clock_offset_ms,
+                    clock_offset_ms,
                     now,
                 },
                 is_blind: sight == Sight::Behind,
@@ -133,7 +135,7 @@ impl Cluster {
             evaluate_ms: MaybeF32::NONE,
             offsets_age_s: tally.oldest_ms.map(measure::seconds).into(),
             reader_lag: self.readers.lag().into(),
-            clock_offset_ms: self.connection.clock_offset_ms.into(),
+            clock_offset_ms: self.clock_offset_ms().into(),
             applied: self.counts,
         }
     }

@@ -17,9 +17,9 @@
 use std::time::Duration;
 
 use super::seeding::Past;
-use super::state::{Marks, Slot};
+use super::state::{Marks, Slot, Wish};
 use crate::clock::Timestamp;
-use crate::lag::evaluation::{PartitionEvaluation, PartitionStatus, Status};
+use crate::lag::evaluation::{PartitionEvaluation, PartitionStatus, Status, TimeLagMethod};
 use crate::lag::log::Log;
 use crate::lag::measure;
 use crate::lag::optional::{MaybeF32, MaybeI64};
@@ -31,6 +31,11 @@ use crate::lag::window::StoredCommit;
 const SILENCE_WHEN_CUT: Duration = Duration::from_secs(600);
 /// How long a poll may take: lags found afterwards are uncertain by what is written meanwhile.
 const POLL_TAKES_S: f32 = 2.0;
+
+/// A time lag is worth another question when its error is more than this share of it, and more than
+/// so many seconds.
+const VAGUE: f32 = 0.05;
+const VAGUE_S: f32 = 10.0;
 
 /// What holds for all partitions of a group at a beat.
 #[derive(Clone, Copy)]
@@ -95,12 +100,15 @@ impl Beat<'_> {
         partition.end = Some(super::view(last));
         let polled = log.as_deref().and_then(Log::polled).map(|(_, end)| end);
         partition.current_lag = super::current_lag(slot, polled);
+        let mut digs = false;
         if let Some(log) = log.as_deref_mut() {
             self.measure(&mut partition, slot, (&first, &last), log);
+            digs = self.dig(&partition, &last, log);
         }
         let told_at = log.as_deref().and_then(Log::told_at);
         let mut seen = Seen {
             age_ms: told_at.map(|at| self.past.now.ms_since(at).max(0)),
+            wishes: digs,
             ..Seen::of(partition)
         };
         let is_too_old = told_at.is_some_and(|at| at < self.past.now.minus(self.patience));
@@ -111,6 +119,23 @@ impl Beat<'_> {
         }
         self.say(&mut seen, slot, log);
         seen
+    }
+
+    /// Wishes to know the time lag better than the history tells. True when Kafka is to be asked.
+    fn dig(self, partition: &PartitionEvaluation, last: &StoredCommit, log: &mut Log) -> bool {
+        let Some(time_lag) = partition.time_lag else {
+            return false;
+        };
+        let is_vague = match time_lag.method {
+            TimeLagMethod::AtLeast => true,
+            TimeLagMethod::Seeded => time_lag
+                .error_s
+                .get()
+                .is_some_and(|error| error > time_lag.seconds * VAGUE && error > VAGUE_S),
+            TimeLagMethod::CaughtUp | TimeLagMethod::Interpolated => false,
+        };
+        let oldest = last.offset.max(log.start().unwrap_or(0));
+        is_vague && log.want(oldest, self.past.now)
     }
 
     /// Judges the partition, as far as that is possible.
@@ -124,7 +149,9 @@ impl Beat<'_> {
             log.note_lag();
             if self.past.is_needed(slot, log) {
                 seen.is_warming = self.past.follow(slot, log);
-                seen.wishes = slot.wish == super::state::Wish::Wanted;
+                seen.wishes |= slot.wish == Wish::Wanted;
+            } else {
+                slot.wish = Wish::None;
             }
         }
         if slot.marks != Marks::default() {

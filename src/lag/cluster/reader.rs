@@ -6,12 +6,19 @@
 //! when it is too long ago.
 
 use std::cmp::Ordering;
+use std::time::Duration;
 
 use super::Cluster;
 use super::state::PARTITIONS_MAX;
 use crate::clock::Timestamp;
 use crate::lag::evaluation::Phase;
 use crate::lag::event::{Applied, ReaderProgress};
+
+/// How often being at the end is confirmed, with some time to spare: every few seconds Kafka is asked
+/// for the ends of the offsets topic, and a partition that does not answer is not told about.
+const CONFIRMED_WITHIN: Duration = Duration::from_secs(10);
+/// Silence up to this is never being behind.
+const PATIENCE_MIN: Duration = Duration::from_secs(20);
 
 /// Progress of every partition of the offsets topic.
 #[derive(Debug, Default)]
@@ -56,6 +63,18 @@ impl Reader {
     fn is_at_end(&self) -> bool {
         self.told
             .is_some_and(|told| told.caught_up && told.position >= told.end)
+    }
+
+    fn sight(&self, now: Timestamp, patience: Duration) -> Sight {
+        if self.complete_until < now.minus(patience) {
+            return Sight::Behind;
+        }
+        if !self.is_at_end() {
+            return Sight::Until(Some(self.complete_until));
+        }
+        // It was at the end when that was last confirmed, which is a few seconds ago at best.
+        let until = self.complete_until.plus(CONFIRMED_WITHIN);
+        Sight::Until(Some(until).filter(|&until| until < now))
     }
 }
 
@@ -132,18 +151,9 @@ impl Readers {
     }
 
     /// What the groups of a partition may be judged by at `now`.
-    pub(super) fn sight(
-        &self,
-        partition: i32,
-        now: Timestamp,
-        patience: std::time::Duration,
-    ) -> Sight {
+    pub(super) fn sight(&self, partition: i32, now: Timestamp, patience: Duration) -> Sight {
         match self.at(partition) {
-            Some(reader) if reader.is_at_end() => Sight::Until(None),
-            Some(reader) if reader.complete_until >= now.minus(patience) => {
-                Sight::Until(Some(reader.complete_until))
-            }
-            Some(_) => Sight::Behind,
+            Some(reader) => reader.sight(now, patience.max(PATIENCE_MIN)),
             None => Sight::Until(None),
         }
     }

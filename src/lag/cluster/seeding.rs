@@ -32,6 +32,8 @@ use crate::lag::settings::{CommitLag, Rules};
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 /// How soon the same partition may be asked for again.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(300);
+/// Partitions whose time lag is looked for with one round of questions; the others come next.
+const DIGS_AT_ONCE: usize = 500;
 /// More points than that are no answer to any question.
 const POINTS_MAX: usize = 4_096;
 
@@ -101,7 +103,7 @@ impl Past<'_> {
         let (asked, asked_at) = log.asked();
         let since = self.now.ms_since(asked_at);
         match slot.wish {
-            Wish::Wanted | Wish::Waiting if asked != Asked::Waiting => {
+            Wish::Waiting if asked != Asked::Waiting => {
                 slot.wish = Wish::Done;
                 false
             }
@@ -169,9 +171,10 @@ impl Cluster {
     pub(super) fn loaded(&mut self, now: Timestamp) {
         self.loaded_at = Some(now);
         self.wishes = 1;
+        let clock_offset_ms = self.clock_offset_ms();
         let past = Past {
             rules: &self.settings.rules,
-            clock_offset_ms: self.connection.clock_offset_ms,
+            clock_offset_ms,
             now,
         };
         let partitions = self.readers.len();
@@ -200,9 +203,10 @@ impl Cluster {
         if self.loaded_at.is_none() || std::mem::take(&mut self.wishes) == 0 {
             return Vec::new();
         }
+        let clock_offset_ms = self.clock_offset_ms();
         let past = Past {
             rules: &self.settings.rules,
-            clock_offset_ms: self.connection.clock_offset_ms,
+            clock_offset_ms,
             now,
         };
         let mut moments: BTreeMap<(TopicIndex, usize), Vec<Timestamp>> = BTreeMap::new();
@@ -224,12 +228,14 @@ impl Cluster {
                     }
                     if slot.wish == Wish::Wanted {
                         slot.wish = Wish::Waiting;
+                        log.ask(now);
                         let wanted = moments.entry((used.topic, partition)).or_default();
                         past.moments(slot, log, wanted);
                     }
                 }
             }
         }
+        self.dig(now, &mut moments);
         let questions = moments
             .into_iter()
             .filter_map(|((topic, partition), mut at)| {
@@ -246,6 +252,30 @@ impl Cluster {
             .collect()
     }
 
+    /// Asks where in time lagging groups are, for partitions where the history does not tell.
+    fn dig(&mut self, now: Timestamp, moments: &mut BTreeMap<(TopicIndex, usize), Vec<Timestamp>>) {
+        let oldest = now.minus(self.settings.rules.expire_group);
+        let mut left = DIGS_AT_ONCE;
+        for (index, topic) in self.topics.iter_indexed_mut() {
+            for (partition, log) in topic.logs.iter_mut().enumerate() {
+                if left == 0 {
+                    return;
+                }
+                if log.asked().0 == Asked::Waiting {
+                    continue;
+                }
+                let wanted = log.dig(oldest, now);
+                if !wanted.is_empty() {
+                    left -= 1;
+                    moments
+                        .entry((index, partition))
+                        .or_default()
+                        .extend(wanted);
+                }
+            }
+        }
+    }
+
     pub(super) fn log_history(
         &mut self,
         topic: &str,
@@ -256,6 +286,7 @@ impl Cluster {
         let Ok(partition) = usize::try_from(partition) else {
             return Applied::Invalid;
         };
+        let offset = self.clock_offset_ms();
         let index = self.topics.find(topic);
         let topic = index.and_then(|index| self.topics.at_mut(index));
         let Some(log) = topic.and_then(|topic| topic.logs.get_mut(partition)) else {
@@ -267,7 +298,6 @@ impl Cluster {
         }
         let rules = &self.settings.rules;
         let refresh = rules.offset_refresh.max(Duration::from_millis(1));
-        let offset = self.connection.clock_offset_ms;
         let own: Vec<_> = points
             .iter()
             .map(|&(at, end)| (own_clock(at, offset), end))

@@ -382,6 +382,13 @@ impl Topics {
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Topic> {
         self.slab.iter_mut().flatten()
     }
+
+    pub(super) fn iter_indexed_mut(&mut self) -> impl Iterator<Item = (TopicIndex, &mut Topic)> {
+        (0..).zip(&mut self.slab).filter_map(|(index, topic)| {
+            let topic = topic.as_mut()?;
+            Some((TopicIndex(index), topic))
+        })
+    }
 }
 
 impl Topic {

@@ -1,6 +1,11 @@
 //! Scripts: one line tells what happens, one what is seen.
 
+mod measured;
+mod memberships;
+mod removal;
 mod script;
+mod starts;
+mod total;
 
 use self::script::check;
 

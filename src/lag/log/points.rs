@@ -262,6 +262,47 @@ impl Points {
     }
 }
 
+/// How many moments one question of a dig asks for.
+const DIG_MOMENTS: i32 = 8;
+
+/// Moments between `oldest` and `known`, the nearer to `now` the closer together.
+pub(super) fn ages(oldest: Timestamp, known: Timestamp, now: Timestamp) -> Vec<Timestamp> {
+    let (far, near) = (now.ms_since(oldest), now.ms_since(known).max(1_000));
+    if far <= near {
+        return Vec::new();
+    }
+    let step = (as_f64(far) / as_f64(near)).powf(1.0 / f64::from(DIG_MOMENTS));
+    (0..DIG_MOMENTS)
+        .map(|i| as_f64(far) / step.powi(i))
+        .map(|age| at_no_poll(now.as_ms().saturating_sub(as_i64(age))))
+        .collect()
+}
+
+/// Moments that cut a stretch of time into equal parts.
+pub(super) fn between(from: Timestamp, to: Timestamp) -> Vec<Timestamp> {
+    let width = to.ms_since(from);
+    if width <= i64::from(DIG_MOMENTS) {
+        return Vec::new();
+    }
+    let step = width / i64::from(DIG_MOMENTS);
+    (1..i64::from(DIG_MOMENTS))
+        .map(|i| at_no_poll(from.as_ms().saturating_add(step.saturating_mul(i))))
+        .collect()
+}
+
+/// A moment that is not taken for one of the polls that were never made: those lie on whole seconds.
+fn at_no_poll(ms: i64) -> Timestamp {
+    Timestamp::from_ms(ms | 1)
+}
+
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "a float is converted saturating, and any moment will do"
+)]
+fn as_i64(ms: f64) -> i64 {
+    ms as i64
+}
+
 #[allow(clippy::cast_precision_loss, reason = "only compared, to pick a point")]
 fn as_f64(ms: i64) -> f64 {
     ms as f64

@@ -15,6 +15,9 @@
 //! | `gone@9s` | the commit's tombstone |
 //! | `topic@1s:4` `nottopic@1s` | partitions of a topic (`id=`), its deletion |
 //! | `history@9s:0=10,10=20` | an answer about the past; `history@9s:` could not say |
+//! | `members@1s:consumer,a=t/0;1` | a classic group of that protocol type: `a` reads 0 and 1 of `t` |
+//! | `kind@1s:consumer` `join@1s:a` `assign@1s:a=A/0;1` `leave@1s:a` | KIP-848 records; topic id `A` |
+//! | `nogroup@1s:classic` | a group's tombstone |
 //! | `ask@9s` | questions are collected |
 //! | `status@1s:ERR` | a remembered status |
 //! | `interpolated` `allowed:5` `intervals:3` `wanted:a` | settings |
@@ -23,8 +26,11 @@
 
 use crate::clock::Timestamp;
 use crate::lag::cluster::Cluster;
-use crate::lag::evaluation::{Phase, Status};
-use crate::lag::event::{Applied, Commit, Event, LogQuestion, PartitionLog, ReaderProgress};
+use crate::lag::evaluation::{Evaluation, Phase, Status};
+use crate::lag::event::{
+    Applied, Commit, Event, GroupChange, GroupKind, LogQuestion, MemberChange, PartitionLog,
+    ReaderProgress,
+};
 use crate::lag::ids::{ClusterName, Order, TopicId};
 use crate::lag::settings::{CommitLag, Limits, Rules, Settings};
 
@@ -43,6 +49,8 @@ pub(super) struct Player {
     pub(super) outcomes: Vec<Applied>,
     pub(super) questions: Vec<LogQuestion>,
     order: i64,
+    /// The script tells how far the reader is.
+    tells_progress: bool,
 }
 
 impl Default for Player {
@@ -103,6 +111,7 @@ impl Player {
             outcomes: Vec::new(),
             questions: Vec::new(),
             order: 0,
+            tells_progress: false,
         }
     }
 
@@ -138,7 +147,10 @@ impl Player {
         let at = secs(when);
         match what {
             "load" => self.progress(&details, at, true),
-            "read" => self.progress(&details, at, false),
+            "read" => {
+                self.tells_progress = true;
+                self.progress(&details, at, false);
+            }
             "end" => self.log_offsets(&details, at, true),
             "fetch" => self.log_offsets(&details, at, false),
             "noend" => self.log_offsets(
@@ -171,6 +183,26 @@ impl Player {
             "nottopic" => {
                 let topic = details.of("t").unwrap_or("t");
                 self.apply(Event::TopicDeleted { topic }, at);
+            }
+            "members" | "kind" | "join" | "assign" | "leave" => {
+                let change = change(what, &details);
+                let order = self.next_order(&details);
+                let group = details.of("g").unwrap_or("g");
+                let change = &change;
+                self.apply(
+                    Event::GroupChanged {
+                        group,
+                        order,
+                        change,
+                    },
+                    at,
+                );
+            }
+            "nogroup" => {
+                let order = self.next_order(&details);
+                let group = details.of("g").unwrap_or("g");
+                let kind = kind(details.value);
+                self.apply(Event::GroupDeleted { group, order, kind }, at);
             }
             "history" => self.history(rest, at),
             "ask" => {
@@ -279,8 +311,16 @@ impl Player {
         self.apply(event, at);
     }
 
+    /// A beat, with the offsets topic read to its end unless the script tells otherwise.
+    pub(super) fn evaluate(&mut self, at: Timestamp) -> Evaluation {
+        if !self.tells_progress && self.cluster.phase() == Phase::Running {
+            self.progress(&Details::parse("0/0"), at, false);
+        }
+        self.cluster.evaluate(at)
+    }
+
     fn eval(&mut self, details: &Details<'_>, at: Timestamp) {
-        let evaluation = self.cluster.evaluate(at);
+        let evaluation = self.evaluate(at);
         let name = details.of("g").unwrap_or("g");
         if evaluation.phase != Phase::Running {
             self.seen = format!("{:?}", evaluation.phase);
@@ -337,6 +377,70 @@ impl Player {
                 None => String::from(" ?"),
             };
         }
+    }
+}
+
+fn kind(word: &str) -> GroupKind {
+    match word {
+        "classic" => GroupKind::Classic,
+        "consumer" => GroupKind::Consumer,
+        "share" => GroupKind::Share,
+        other => panic!("no such kind: {other}"),
+    }
+}
+
+/// `t/0;1`: a topic and partitions.
+fn places(text: &str) -> (&str, Vec<i32>) {
+    let (topic, partitions) = text.split_once('/').unwrap();
+    (
+        topic,
+        partitions.split(';').map(|p| p.parse().unwrap()).collect(),
+    )
+}
+
+fn member(id: &str, assignment: Vec<(String, Vec<i32>)>) -> MemberChange {
+    MemberChange {
+        member_id: String::from(id),
+        instance_id: None,
+        client_id: String::from(id),
+        client_host: format!("/{id}"),
+        assignment,
+    }
+}
+
+fn change(what: &str, details: &Details<'_>) -> GroupChange {
+    let pairs = || {
+        details
+            .pairs
+            .iter()
+            .filter(|(key, _)| !["g", "order"].contains(key))
+    };
+    match what {
+        "members" => GroupChange::Classic {
+            protocol_type: String::from(details.value),
+            generation: 1,
+            members: pairs()
+                .map(|(id, assigned)| {
+                    let (topic, partitions) = places(assigned);
+                    member(id, vec![(String::from(topic), partitions)])
+                })
+                .collect(),
+        },
+        "kind" => GroupChange::Kind(kind(details.value)),
+        "join" => GroupChange::MemberJoined(member(details.value, Vec::new())),
+        "assign" => {
+            let (id, assigned) = details.value.split_once('=').unwrap();
+            let (topic, partitions) = places(assigned);
+            let id_of = |topic: &str| TopicId([topic.as_bytes()[0]; 16]);
+            GroupChange::MemberAssigned {
+                member_id: String::from(id),
+                partitions: partitions.into_iter().map(|p| (id_of(topic), p)).collect(),
+            }
+        }
+        "leave" => GroupChange::MemberLeft {
+            member_id: String::from(details.value),
+        },
+        other => panic!("no such change: {other}"),
     }
 }
 
