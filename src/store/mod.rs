@@ -21,6 +21,7 @@ mod loader;
 mod names;
 mod reader;
 mod retention;
+pub mod sample;
 mod schema;
 mod tail;
 #[cfg(test)]

@@ -26,6 +26,7 @@ use self::bytes::Malformed;
 pub use self::head::{Head, PartInfo};
 pub use self::part::{Kind, VERSION};
 pub use self::stored::stored_part;
+pub(super) use self::totals::guess as guessed_totals;
 use crate::clock::Timestamp;
 use crate::lag::evaluation::{Evaluation, GroupEvaluation};
 use crate::points::row_count;

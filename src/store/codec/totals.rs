@@ -18,7 +18,7 @@ mod tag {
 const MALFORMED: Malformed = Malformed("a mark for a value does not exist");
 
 /// Adds up a group's partitions.
-pub(super) fn guess(topics: &[GroupTopic], members: usize) -> GroupTotals {
+pub(in crate::store) fn guess(topics: &[GroupTopic], members: usize) -> GroupTotals {
     let mut sums = GroupTotals {
         members: u32::try_from(members).unwrap_or(u32::MAX),
         ..GroupTotals::default()

@@ -1,5 +1,7 @@
 //! The store as a whole, through its handle.
 
+mod crash;
+mod disk;
 mod journal;
 mod open;
 mod readers;

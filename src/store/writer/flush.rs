@@ -1,0 +1,255 @@
+//! Getting what is pending onto the disk, and what to do when the disk refuses.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::ErrorCode;
+
+use super::Writer;
+use crate::clock::Stopwatch;
+use crate::store::error::write_trouble;
+use crate::store::frame::Seq;
+use crate::store::journal::{CursorRow, Journal, NewFrame, Pages, Write};
+use crate::store::lock;
+use crate::store::retention::{Need, pages_for, plan};
+
+/// How often the same trouble is said again.
+const SAY_AGAIN: Duration = Duration::from_secs(60);
+
+/// Status changes that go at once when the file is full of them.
+const CHANGES_AT_ONCE: u32 = 10_000;
+
+/// Free pages that are given back to the file system at once: 16 MiB.
+const SHRINK_PAGES: u64 = 4096;
+
+/// Trouble with the disk.
+#[derive(Debug)]
+pub(super) struct Trouble {
+    pub(super) tried: Stopwatch,
+    said: Stopwatch,
+    /// The connection may have suffered: open a new one.
+    reopen: bool,
+}
+
+impl Writer {
+    /// Writes what is pending, in transactions of a bounded size, and the staged cursors with the
+    /// last of them.
+    pub(super) fn flush(&mut self) {
+        if self.journal.is_none() {
+            return;
+        }
+        if let Err(error) = self.try_flush() {
+            self.note_trouble(&error);
+            return;
+        }
+        if self.trouble.take().is_some() {
+            tracing::info!("the store is on disk again");
+        }
+        let mut state = self.shared.state();
+        state.health.durable = true;
+        state.health.reason = None;
+    }
+
+    fn try_flush(&mut self) -> Result<(), rusqlite::Error> {
+        self.reopen()?;
+        loop {
+            let cursors = self.dirty_cursors();
+            if self.pending.is_empty() && cursors.is_empty() {
+                return Ok(());
+            }
+            let count = self.slice();
+            let is_last = count == self.pending.len();
+            let cursors = if is_last { cursors } else { Vec::new() };
+            self.write(count, &cursors)?;
+            if is_last {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Opens the file again after an error of the disk.
+    fn reopen(&mut self) -> Result<(), rusqlite::Error> {
+        let (Some(trouble), Some(path)) = (&mut self.trouble, &self.shared.path) else {
+            return Ok(());
+        };
+        trouble.tried = Stopwatch::start();
+        if trouble.reopen
+            && let Ok(journal) = Journal::open(path)
+        {
+            trouble.reopen = false;
+            let pages = journal.pages()?;
+            journal.limit_pages(self.budget.pages(pages.size))?;
+            self.journal = Some(journal);
+        }
+        Ok(())
+    }
+
+    fn dirty_cursors(&self) -> Vec<(String, CursorRow)> {
+        let state = self.shared.state();
+        let dirty = state.cursors.iter().filter(|(_, staged)| staged.is_dirty);
+        let mut rows: Vec<_> = dirty
+            .map(|(sink, staged)| (sink.clone(), staged.row.clone()))
+            .collect();
+        rows.sort_by(|a, b| a.0.cmp(&b.0));
+        rows
+    }
+
+    /// How many pending frames go into one transaction: at least one.
+    fn slice(&self) -> usize {
+        let mut bytes = 0;
+        let mut count = 0;
+        for frame in &self.pending {
+            bytes += frame.encoded.len() as u64;
+            if count > 0 && bytes > self.budget.transaction() {
+                break;
+            }
+            count += 1;
+        }
+        count
+    }
+
+    /// Writes the first `count` pending frames, and deletes what has to go for them.
+    fn write(
+        &mut self,
+        count: usize,
+        cursors: &[(String, CursorRow)],
+    ) -> Result<(), rusqlite::Error> {
+        let Some(journal) = &mut self.journal else {
+            return Ok(());
+        };
+        let frames = &self.pending.make_contiguous()[..count];
+        let names = lock(&self.shared.dictionary).unsaved();
+        let pages = journal.pages()?;
+        let needed = needed_pages(frames, &names, pages.size);
+        let keep = self.shared.settings.journal_keep;
+        let need = Need {
+            budget: self.budget,
+            pages,
+            needed,
+            keep_from: frames.last().map(|frame| frame.beat.minus(keep)),
+            frames: count,
+        };
+        let plan = {
+            let state = self.shared.state();
+            plan(
+                &need,
+                state.index.iter().take_while(|entry| entry.is_stored),
+            )
+        };
+        if plan.missing > 0 {
+            journal.delete_oldest_changes(CHANGES_AT_ONCE)?;
+        }
+        journal.write(&Write {
+            delete: &plan.delete,
+            names: &names,
+            frames,
+            cursors,
+        })?;
+        self.logged += (needed + plan.delete.len() as u64 * 4) * pages.size;
+        if let Some((id, _)) = names.last() {
+            lock(&self.shared.dictionary).saved(*id);
+        }
+        let written: Vec<Seq> = self.pending.drain(..count).map(|frame| frame.seq).collect();
+        let mut state = self.shared.state();
+        for seq in written {
+            state.index.stored(seq);
+        }
+        for seq in plan.delete {
+            // Also when the tail still has it: the limits of the journal are the same for all.
+            state.index.remove(seq);
+        }
+        for (sink, row) in cursors {
+            if let Some(staged) = state.cursors.get_mut(sink)
+                && staged.row == *row
+            {
+                staged.is_dirty = false;
+            }
+        }
+        Ok(())
+    }
+
+    fn note_trouble(&mut self, error: &rusqlite::Error) {
+        let mut reason = write_trouble(error);
+        if !self.pending.is_empty() {
+            let count = self.pending.len();
+            reason = format!("{reason}; {count} frames are kept in memory until it is written");
+        }
+        let reopen = matches!(
+            error.sqlite_error_code(),
+            Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen)
+        );
+        match &mut self.trouble {
+            Some(trouble) => {
+                trouble.reopen |= reopen;
+                if trouble.said.elapsed() >= SAY_AGAIN {
+                    trouble.said = Stopwatch::start();
+                    tracing::warn!("still nothing is written to the store: {reason}");
+                }
+            }
+            None => {
+                tracing::warn!("nothing is written to the store: {reason}");
+                self.trouble = Some(Trouble {
+                    tried: Stopwatch::start(),
+                    said: Stopwatch::start(),
+                    reopen,
+                });
+            }
+        }
+        // A log that is moved into the file starts again from its beginning, which frees room.
+        if let Some(journal) = &self.journal
+            && journal.checkpoint(true).is_ok()
+        {
+            self.logged = 0;
+        }
+        let mut state = self.shared.state();
+        state.health.durable = false;
+        state.health.reason = Some(reason);
+    }
+
+    /// After a beat: the log, and the file's size.
+    pub(super) fn tidy(&mut self) {
+        if let Some(journal) = &self.journal
+            && self.trouble.is_none()
+        {
+            if self.logged > self.budget.checkpoint() && journal.checkpoint(false).is_ok() {
+                self.logged = 0;
+            }
+            if let Err(error) = self.shrink(journal) {
+                tracing::debug!("the store's file is not shrunk: {error}");
+            }
+        }
+        self.measure();
+    }
+
+    /// Gives free pages back, a few at a time, when the file is too large or a quarter empty.
+    fn shrink(&self, journal: &Journal) -> Result<(), rusqlite::Error> {
+        let Pages { size, count, free } = journal.pages()?;
+        let allowed = self.budget.pages(size);
+        let is_too_large = count > allowed && free > 0;
+        if is_too_large || (free > count / 4 && free > SHRINK_PAGES) {
+            journal.shrink(SHRINK_PAGES.min(free))?;
+            journal.limit_pages(allowed)?;
+        }
+        Ok(())
+    }
+
+    /// Notes the size of the file and its log.
+    pub(super) fn measure(&self) {
+        let Some(path) = &self.shared.path else {
+            return;
+        };
+        let size = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
+        let mut log = path.as_os_str().to_owned();
+        log.push("-wal");
+        let bytes = size(path) + size(Path::new(&log));
+        self.shared.state().health.bytes = bytes;
+    }
+}
+
+fn needed_pages(frames: &[NewFrame], names: &[(u32, Arc<str>)], page_size: u64) -> u64 {
+    let frames: u64 = frames.iter().map(|frame| pages_for(frame, page_size)).sum();
+    // A name stands in its table and in the index.
+    let names: usize = names.iter().map(|(_, name)| 2 * (name.len() + 16)).sum();
+    frames + (names as u64).div_ceil(page_size - 4)
+}
