@@ -12,9 +12,11 @@
     reason = "helpers of a test binary panic like its tests do, and nothing outside can name them"
 )]
 
+mod allocation;
 mod architecture;
 mod demo;
 mod kafka_client;
+mod reader;
 mod services;
 mod services_databases;
 mod services_kafka;

@@ -7,9 +7,9 @@ use rdkafka::consumer::Consumer;
 
 use super::intake::Intake;
 use super::positions::{Bounds, Positions};
-use super::rounds::{Rounds, Said};
+use super::rounds::{Answers, Rounds, Said};
 use super::{OffsetsReader, Topic, denied_text};
-use crate::clock::Stopwatch;
+use crate::clock::{Stopwatch, Timestamp};
 use crate::kafka::client::{KafkaClient, KafkaError, Start};
 use crate::kafka::ffi::Code;
 use crate::kafka::ffi::admin::Questions;
@@ -42,6 +42,10 @@ struct Life<'a> {
     topic_id: Option<TopicId>,
     missing: u32,
     is_denied: bool,
+    /// When bounds were last asked for.
+    asked_at: Timestamp,
+    /// When every position was last known to be in the log.
+    right_at: Timestamp,
     started: Stopwatch,
     told: Stopwatch,
     is_caught_up: bool,
@@ -74,6 +78,8 @@ pub(super) fn read(
         topic_id: None,
         missing: 0,
         is_denied: false,
+        asked_at: Timestamp::default(),
+        right_at: Timestamp::default(),
         started: Stopwatch::start(),
         told: Stopwatch::start(),
         is_caught_up: false,
@@ -86,7 +92,9 @@ impl Life<'_> {
         while !self.reader.is_stopped() {
             // Without a group only errors and log lines come here; both go to the context.
             drop(self.client.poll(Duration::ZERO));
-            self.rounds.ask_when_due(&self.positions);
+            if self.rounds.ask_when_due(&self.positions, self.right_at) {
+                self.asked_at = self.reader.clock.now();
+            }
             while let Some(said) = self.rounds.said() {
                 if let Some(ended) = self.hear(said) {
                     return ended;
@@ -162,31 +170,24 @@ impl Life<'_> {
             }
             Said::Denied => self.is_denied = true,
             Said::Bounds(bounds) => self.place(&bounds),
-            Said::Nothing(code) => {
-                let reason = self.client.context().reason();
-                let reason = reason.unwrap_or_else(|| code.to_string());
-                let problem = format!("kafka does not answer: {reason}");
-                self.reader.set_problem(Some(problem));
-            }
+            Said::Nothing(code) => self.reader.set_problem(Some(self.silence(code))),
         }
         None
     }
 
-    /// Starts what can be started, and tells how far every partition is whose end is known.
-    fn place(&mut self, answers: &super::rounds::Answers) {
-        self.client.context().clear_reason();
+    /// Starts what can be started, and tells how far every partition is whose bounds are known.
+    fn place(&mut self, answers: &Answers) {
         let mut answered = vec![false; answers.partitions.len()];
-        for (partition, answer) in (0..).zip(&answers.partitions) {
+        for ((partition, answer), known) in (0..).zip(&answers.partitions).zip(&mut answered) {
             let (Some(start), Some(end)) = (answer.start, answer.end) else {
                 continue;
             };
-            if let Some(known) = usize::try_from(partition)
-                .ok()
-                .and_then(|at| answered.get_mut(at))
-            {
-                *known = true;
-            }
-            let bounds = Bounds { start, end };
+            *known = true;
+            let bounds = Bounds {
+                start,
+                end,
+                recent: answer.recent,
+            };
             let begin = self.positions.answered(partition, answer.asked, bounds);
             if let Some(begin) = begin
                 && let Err(code) = self.feed.start(begin.partition, begin.offset)
@@ -195,28 +196,40 @@ impl Life<'_> {
                 tracing::warn!(cluster, partition, "partition cannot be read: {code}");
             }
         }
+        if !self.positions.is_any_lost() {
+            self.right_at = self.asked_at;
+        }
         self.tell(|partition| {
             let index = usize::try_from(partition).ok();
             index.is_some_and(|index| answered.get(index) == Some(&true))
         });
+        if answered.contains(&true) {
+            self.client.context().clear_reason();
+        }
         self.reader.set_problem(self.problem(answers, &answered));
     }
 
-    fn problem(&self, answers: &super::rounds::Answers, answered: &[bool]) -> Option<String> {
+    fn problem(&self, answers: &Answers, answered: &[bool]) -> Option<String> {
         let topic = &self.reader.settings.offsets_topic;
         if self.is_denied || answers.error == Some(Code::TOPIC_AUTHORIZATION_FAILED) {
             return Some(denied_text(topic));
         }
         let missing = answered.iter().filter(|answered| !**answered).count();
-        if missing == 0 {
-            return None;
-        }
-        let all = answered.len();
         let reason = answers.error.unwrap_or(Code::LEADER_NOT_AVAILABLE);
-        Some(format!(
-            "{missing} of {all} partitions of topic {topic} do not answer, their groups are stale: \
-             {reason}"
-        ))
+        match answered.len() {
+            _ if missing == 0 => None,
+            all if missing == all => Some(self.silence(reason)),
+            all => Some(format!(
+                "{missing} of {all} partitions of topic {topic} do not answer, their groups are \
+                 stale: {reason}"
+            )),
+        }
+    }
+
+    fn silence(&self, code: Code) -> String {
+        let reason = self.client.context().reason();
+        let reason = reason.unwrap_or_else(|| code.to_string());
+        format!("kafka does not answer: {reason}")
     }
 
     fn tell(&mut self, fresh: impl FnMut(i32) -> bool) {

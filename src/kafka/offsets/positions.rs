@@ -45,7 +45,7 @@ struct Reading {
     /// Until caught up the end seen at the start, afterwards the newest known one.
     end: i64,
     caught_up: bool,
-    /// Fetching has stopped and must be started again once the log's bounds are known.
+    /// The position is not in the log any more: fetching must be started again elsewhere.
     is_lost: bool,
 }
 
@@ -61,6 +61,9 @@ pub(super) struct Begin {
 pub(super) struct Bounds {
     pub(super) start: i64,
     pub(super) end: i64,
+    /// The first record that may have been written after the reader was last seen to be right; only
+    /// when it was asked for.
+    pub(super) recent: Option<i64>,
 }
 
 impl Positions {
@@ -144,10 +147,13 @@ impl Positions {
 
     /// Whether some partition waits for its bounds to be started.
     pub(super) fn is_waiting(&self) -> bool {
-        self.places.iter().any(|place| match &place.reading {
-            None => true,
-            Some(reading) => reading.is_lost,
-        })
+        self.is_any_lost() || self.places.iter().any(|place| place.reading.is_none())
+    }
+
+    /// Whether some partition has to be started again, and needs [`Bounds::recent`] for it.
+    pub(super) fn is_any_lost(&self) -> bool {
+        let is_lost = |place: &Place| place.reading.as_ref().is_some_and(|now| now.is_lost);
+        self.places.iter().any(is_lost)
     }
 
     /// Kafka told the bounds of a partition's log; `asked` was the position when it was asked.
@@ -175,12 +181,10 @@ impl Positions {
                 offset: from,
             });
         };
-        let is_truncated = asked.is_some_and(|asked| asked > bounds.end);
-        if is_truncated || reading.is_lost {
-            return Some(Begin {
-                partition,
-                offset: place.resume(bounds),
-            });
+        reading.is_lost |= asked.is_some_and(|asked| asked > bounds.end);
+        if reading.is_lost {
+            let offset = place.resume(bounds)?;
+            return Some(Begin { partition, offset });
         }
         if reading.caught_up {
             reading.end = bounds.end.max(reading.position);
@@ -188,8 +192,8 @@ impl Positions {
         None
     }
 
-    /// Where each partition is: `all` of those being read, or only what changed since it was last
-    /// told. Those behind an unanswered question are left out of `all` by the caller's `fresh`.
+    /// Tells where each partition is that has moved since it was last told, or that is `fresh`: its
+    /// end has just been asked for. A partition that was lost has nothing to tell.
     pub(super) fn progress(
         &mut self,
         now: Timestamp,
@@ -198,7 +202,7 @@ impl Positions {
     ) {
         let partitions = self.count();
         for (partition, place) in (0..).zip(&mut self.places) {
-            let Some(reading) = &place.reading else {
+            let Some(reading) = place.reading.as_ref().filter(|now| !now.is_lost) else {
                 continue;
             };
             let state = (reading.position, reading.end, reading.caught_up);
@@ -245,25 +249,27 @@ impl Positions {
 }
 
 impl Place {
-    /// Goes on inside `bounds`. What lies in front of the log start is lost without harm, a later
-    /// record of each group repeats it. Behind the log end the offsets are used again: those records
-    /// are newer than what was read, although their offsets are not.
-    fn resume(&mut self, bounds: Bounds) -> i64 {
-        let Some(reading) = &mut self.reading else {
-            return bounds.start;
-        };
+    /// Where a lost partition goes on.
+    ///
+    /// Deleted in front of the position: at the log start, nothing there was used twice. Cut off
+    /// behind it: what is written since stands at offsets that were read already with other records,
+    /// from an unknown one on. So the youngest records are read again, in a new epoch; some of them
+    /// for the second time, which leaves each group where it was. `None`: ask for them first.
+    fn resume(&mut self, bounds: Bounds) -> Option<i64> {
+        let reading = self.reading.as_mut()?;
         if reading.position >= bounds.start {
+            let recent = bounds.recent?.min(bounds.end).min(reading.position);
+            reading.position = recent.max(bounds.start);
             self.truncations = self.truncations.saturating_add(1);
+        } else {
+            reading.position = bounds.start;
         }
-        reading.position = reading
-            .position
-            .clamp(bounds.start, bounds.end.max(bounds.start));
         reading.complete_from = reading.position;
         reading.from = reading.from.min(reading.position);
         reading.end = bounds.end;
         reading.is_lost = false;
         reading.catch_up();
-        reading.position
+        Some(reading.position)
     }
 }
 

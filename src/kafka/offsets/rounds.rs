@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use super::positions::Positions;
-use crate::clock::Stopwatch;
+use crate::clock::{Stopwatch, Timestamp};
 use crate::kafka::ffi::Code;
 use crate::kafka::ffi::admin::{Answer, AskedOffset, LOG_END, LOG_START, Questions};
 use crate::lag::ids::TopicId;
@@ -20,10 +20,14 @@ const SHORT_INTERVAL: Duration = Duration::from_millis(500);
 /// How long one question may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How far the clocks of lagline and of Kafka may be apart when young records are looked for.
+const MARGIN: Duration = Duration::from_secs(300);
+
 const TOPIC: usize = 0;
 const STARTS: usize = 1;
 const ENDS: usize = 2;
-const KINDS: usize = 3;
+const RECENT: usize = 3;
+const KINDS: usize = 4;
 
 /// What Kafka said.
 #[derive(Debug, PartialEq, Eq)]
@@ -55,6 +59,8 @@ pub(super) struct PartitionAnswer {
     pub(super) asked: Option<i64>,
     pub(super) start: Option<i64>,
     pub(super) end: Option<i64>,
+    /// The first record since the moment that was asked for; the end when there is none.
+    pub(super) recent: Option<i64>,
 }
 
 /// The rounds of one topic.
@@ -75,6 +81,7 @@ pub(super) struct Rounds<'a> {
 struct BoundsRound {
     round: usize,
     waiting: usize,
+    is_recent_asked: bool,
     answers: Answers,
     failure: Option<Code>,
 }
@@ -93,15 +100,17 @@ impl<'a> Rounds<'a> {
         }
     }
 
-    /// Asks again when it is time; never more than one question of a kind at once.
-    pub(super) fn ask_when_due(&mut self, positions: &Positions) {
+    /// Asks again when it is time; never more than one question of a kind at once. With lost
+    /// positions also for the first record since `right_at`, when they still were right. True when
+    /// it asked for the bounds.
+    pub(super) fn ask_when_due(&mut self, positions: &Positions, right_at: Timestamp) -> bool {
         let interval = if positions.is_waiting() {
             SHORT_INTERVAL
         } else {
             INTERVAL
         };
         if self.last.is_some_and(|last| last.elapsed() < interval) {
-            return;
+            return false;
         }
         self.last = Some(Stopwatch::start());
         self.round += 1;
@@ -114,33 +123,38 @@ impl<'a> Rounds<'a> {
                 .questions
                 .describe_topics(tag, names, via, false, TIMEOUT);
         }
-        if self.bounds.is_none() {
-            self.ask_bounds(positions);
+        let is_free = self.bounds.is_none();
+        if is_free {
+            self.ask_bounds(positions, right_at);
         }
+        is_free
     }
 
-    fn ask_bounds(&mut self, positions: &Positions) {
-        for (kind, at) in [(STARTS, LOG_START), (ENDS, LOG_END)] {
-            let topic = self.topic;
-            let asked = (0..positions.count()).map(|partition| AskedOffset {
-                topic,
+    fn ask_bounds(&mut self, positions: &Positions, right_at: Timestamp) {
+        let mut asked = vec![(STARTS, LOG_START), (ENDS, LOG_END)];
+        let is_recent_asked = positions.is_any_lost();
+        if is_recent_asked {
+            asked.push((RECENT, right_at.minus(MARGIN).as_ms().max(0)));
+        }
+        for (kind, at) in &asked {
+            let partitions = (0..positions.count()).map(|partition| AskedOffset {
+                topic: self.topic,
                 partition,
-                at,
+                at: *at,
             });
             let tag = self.round * KINDS + kind;
-            self.questions.list_offsets(tag, asked, TIMEOUT);
+            self.questions.list_offsets(tag, partitions, TIMEOUT);
         }
-        let asked = positions.asked().into_iter();
+        let partitions = positions.asked().into_iter().map(|asked| PartitionAnswer {
+            asked,
+            ..PartitionAnswer::default()
+        });
         self.bounds = Some(BoundsRound {
             round: self.round,
-            waiting: 2,
+            waiting: asked.len(),
+            is_recent_asked,
             answers: Answers {
-                partitions: asked
-                    .map(|asked| PartitionAnswer {
-                        asked,
-                        ..PartitionAnswer::default()
-                    })
-                    .collect(),
+                partitions: partitions.collect(),
                 error: None,
             },
             failure: None,
@@ -192,6 +206,8 @@ impl<'a> Rounds<'a> {
                         .note(kind, answered.partition, answered.offset);
                 }
             }
+            // Without the young records reading goes on at the end.
+            Answer::Failed(_) if kind == RECENT => {}
             Answer::Failed(code) => bounds.failure = Some(*code),
             Answer::Topics(_) | Answer::Cluster(_) => {}
         }
@@ -199,7 +215,12 @@ impl<'a> Rounds<'a> {
         if bounds.waiting > 0 {
             return None;
         }
-        let bounds = self.bounds.take()?;
+        let mut bounds = self.bounds.take()?;
+        if bounds.is_recent_asked {
+            for answer in &mut bounds.answers.partitions {
+                answer.recent = answer.recent.or(answer.end);
+            }
+        }
         Some(match bounds.failure {
             Some(code) => Said::Nothing(code),
             None => Said::Bounds(bounds.answers),
@@ -215,10 +236,10 @@ impl Answers {
         };
         match offset {
             Some(Ok(offset)) if offset >= 0 => {
-                let place = if kind == STARTS {
-                    &mut known.start
-                } else {
-                    &mut known.end
+                let place = match kind {
+                    STARTS => &mut known.start,
+                    ENDS => &mut known.end,
+                    _ => &mut known.recent,
                 };
                 *place = Some(offset);
             }

@@ -5,7 +5,18 @@ use super::*;
 const NOW: Timestamp = Timestamp::from_ms(1);
 
 fn bounds(start: i64, end: i64) -> Bounds {
-    Bounds { start, end }
+    Bounds {
+        start,
+        end,
+        recent: None,
+    }
+}
+
+fn recent(start: i64, end: i64, recent: i64) -> Bounds {
+    Bounds {
+        recent: Some(recent),
+        ..bounds(start, end)
+    }
 }
 
 /// Progress of all partitions that have something to tell.
@@ -128,24 +139,36 @@ fn only_what_changed_or_was_asked_for_is_told() {
 }
 
 #[test]
-fn a_truncated_partition_goes_on_at_its_end_in_a_new_epoch() {
+fn a_truncated_partition_is_read_again_from_its_young_records_in_a_new_epoch() {
     let mut positions = one();
     positions.end_reached(0, 10);
+    assert!(!positions.is_any_lost());
+    told(&mut positions);
     let before = positions.order(0, 9, "g");
-    // Asked while at 10, answered that the log ends at 8.
-    let begin = positions.answered(0, Some(10), bounds(5, 8));
+    // Asked while at 10, answered that the log ends at 8: from where on it is another, nobody knows.
+    assert_eq!(positions.answered(0, Some(10), bounds(5, 8)), None);
+    assert!(positions.is_any_lost());
+    assert_eq!(
+        told(&mut positions),
+        [],
+        "a position outside of the log says nothing"
+    );
+    let begin = positions.answered(0, Some(10), recent(5, 8, 6));
     assert_eq!(
         begin,
         Some(Begin {
             partition: 0,
-            offset: 8
+            offset: 6
         })
     );
-    let after = positions.order(0, 8, "g");
+    assert!(!positions.is_any_lost());
+    let after = positions.order(0, 6, "g");
     assert!(after > before, "{after:?} {before:?}");
+    let progress = only(&mut positions);
+    assert_eq!((progress.position, progress.end), (6, 8));
     assert!(
-        only(&mut positions).caught_up,
-        "it was, and there is nothing to read"
+        progress.caught_up,
+        "it was: the cluster is not loading again"
     );
 }
 
@@ -170,14 +193,34 @@ fn a_lost_position_goes_on_inside_the_log() {
             false,
             "deleted in front: no offset is used twice",
         ),
-        (bounds(0, 3), 3, true, "cut off: offsets are used again"),
         (
-            bounds(0, 50),
-            10,
+            recent(20, 30, 25),
+            20,
+            false,
+            "the same: nothing is left out",
+        ),
+        (recent(0, 3, 2), 2, true, "cut off: offsets are used again"),
+        (recent(0, 3, 3), 3, true, "cut off, nothing written since"),
+        (recent(2, 3, 0), 2, true, "never in front of the log"),
+        (
+            recent(0, 3, 9),
+            3,
+            true,
+            "never behind its end, the answers may differ in time",
+        ),
+        (
+            recent(0, 50, 7),
+            7,
             true,
             "cut off and written again past the position",
         ),
-        (bounds(0, 0), 0, true, "emptied"),
+        (
+            recent(0, 50, 40),
+            10,
+            true,
+            "the same, late: nothing is left out",
+        ),
+        (recent(0, 0, 0), 0, true, "emptied"),
     ] {
         let mut positions = one();
         positions.end_reached(0, 10);
@@ -206,9 +249,10 @@ fn a_truncation_leaves_other_partitions_alone() {
         positions.answered(partition, None, bounds(0, 10));
         positions.end_reached(partition, 10);
     }
-    let before = positions.order(1, 9, "g");
-    positions.answered(0, Some(10), bounds(0, 5));
-    assert_eq!(positions.order(1, 9, "g"), before);
+    let before = [0, 1].map(|partition| positions.order(partition, 9, "g"));
+    positions.answered(0, Some(10), recent(0, 5, 0));
+    assert!(positions.order(0, 0, "g") > before[0]);
+    assert_eq!(positions.order(1, 9, "g"), before[1]);
 }
 
 /// The partition of `group` among `size`.
@@ -283,7 +327,7 @@ fn a_new_life_is_newer_than_anything_before() {
     old.answered(0, None, bounds(0, 10));
     for _ in 0..5 {
         old.lost(0);
-        old.answered(0, Some(10), bounds(0, 0));
+        old.answered(0, Some(10), recent(0, 0, 0));
     }
     let group = (0..1000)
         .map(|n| format!("g{n}"))
