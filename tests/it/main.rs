@@ -15,6 +15,8 @@
 mod allocation;
 mod architecture;
 mod demo;
+mod elasticsearch;
+mod influxdb;
 mod kafka_client;
 mod reader;
 mod services;
@@ -22,3 +24,4 @@ mod services_databases;
 mod services_kafka;
 mod services_left;
 mod sink_contract;
+mod sink_points;

@@ -140,6 +140,8 @@ pub(super) struct Place<'a> {
     format: Format,
     /// The data stream, or a daily index that never exists.
     name: String,
+    /// The path of the first tag, without which documents are of no use.
+    identity: &'static str,
     is_managed: bool,
 }
 
@@ -158,27 +160,25 @@ impl<'a> Place<'a> {
                 Format::Tsds | Format::DataStream => names::stream(measurement, namespace),
                 Format::Index => format!("{}1970.01.01", names::daily(measurement, namespace)),
             },
+            identity: names::tag_path(measurement.info().tags[0].name),
             is_managed: settings.manage_templates,
         }
     }
 
-    /// Verifies that documents will be mapped as they should. An existing stream whose newest index
-    /// is of an older template is rolled over, when that is allowed.
+    /// Verifies that documents will be mapped as they should: in the index that a stream writes to,
+    /// or in the one that the first document will make. A stream whose newest index is of an older
+    /// template is rolled over, when that is allowed.
     pub(super) async fn verify(&self, may_roll_over: bool) -> Result<(), WriteError> {
-        let next = self.next_index().await?;
-        if let Some(next) = &next {
-            self.fits(next)?;
-        }
         if self.format == Format::Index {
-            return match next {
-                Some(_) => Ok(()),
+            return match self.next_index().await? {
+                Some(next) => self.fits(&next),
                 None => Err(self.error(
                     "lagline may not ask which template applies: allow it manage_index_templates",
                 )),
             };
         }
         let Some(newest) = self.newest_index().await? else {
-            return self.can_be_created(next.as_ref()).await;
+            return self.can_be_created().await;
         };
         let Err(reason) = self.fits(&newest) else {
             return Ok(());
@@ -195,8 +195,9 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// What a new index would be made of. None when the login may not ask, which only matters when
-    /// somebody else takes care of the templates.
+    /// What a new index would be made of. None when the login may not ask, as may be when somebody
+    /// else takes care of the templates. Never asked about a stream that exists: OpenSearch answers
+    /// 500 to that, because the names collide.
     async fn next_index(&self) -> Result<Option<Json>, WriteError> {
         let path = format!("_index_template/_simulate_index/{}", self.name);
         let answer = ask(self.nodes, Method::Post, &path, Body::None).await?;
@@ -228,7 +229,7 @@ impl<'a> Place<'a> {
     }
 
     /// The stream is not there yet: the first document creates it, if nothing stands in the way.
-    async fn can_be_created(&self, next: Option<&Json>) -> Result<(), WriteError> {
+    async fn can_be_created(&self) -> Result<(), WriteError> {
         let answer = ask(self.nodes, Method::Get, &self.name, Body::None).await?;
         if answer.status != 404 {
             accepted(self.nodes, &answer)?;
@@ -236,10 +237,14 @@ impl<'a> Place<'a> {
                 self.error("there is an index of this name: delete it, or set another namespace")
             );
         }
-        let makes_stream =
-            |next: &Json| self.is_managed || !next["mappings"]["_data_stream_timestamp"].is_null();
-        if next.is_some_and(makes_stream) {
-            return Ok(());
+        let next = self.next_index().await?;
+        if let Some(next) = &next {
+            self.fits(next)?;
+            // Elasticsearch says whether it will be a stream, OpenSearch does not; lagline's own
+            // templates always make one.
+            if self.is_managed || !next["mappings"]["_data_stream_timestamp"].is_null() {
+                return Ok(());
+            }
         }
         Err(self.error("the data stream does not exist: create it, or set manage_templates = true"))
     }
@@ -266,10 +271,10 @@ impl<'a> Place<'a> {
             }
             return Ok(());
         }
-        let cluster = &mappings["properties"]["kafka"]["properties"]["cluster"];
-        if cluster["properties"]["name"]["type"] != "keyword" {
+        if mapped_type(mappings, self.identity) != Some("keyword") {
             return Err(self.error(&format!(
-                "no template maps kafka.cluster.name as a keyword: apply schemas/elasticsearch/{}.json, or set manage_templates = true",
+                "no template maps {} as a keyword: apply schemas/elasticsearch/{}.json, or set manage_templates = true",
+                self.identity,
                 self.format.as_str()
             )));
         }
@@ -279,6 +284,15 @@ impl<'a> Place<'a> {
     fn error(&self, words: &str) -> WriteError {
         misconfigured(self.nodes, &format!("{}: {words}", self.name))
     }
+}
+
+/// The type of the field at a path of mappings.
+fn mapped_type<'m>(mappings: &'m Json, path: &str) -> Option<&'m str> {
+    let mut at = mappings;
+    for name in path.split('.') {
+        at = at.get("properties")?.get(name)?;
+    }
+    at.get("type")?.as_str()
 }
 
 async fn put(nodes: &Nodes, kind: &str, template: Template) -> Result<Answer, WriteError> {

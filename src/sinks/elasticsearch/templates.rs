@@ -41,20 +41,11 @@ pub(super) fn meta(format: Format) -> Json {
 
 /// The component templates that every server takes.
 pub(super) fn components(format: Format) -> Vec<Template> {
-    let mut settings = Map::new();
-    if format == Format::Tsds {
-        settings.insert("index.mode".to_owned(), json!("time_series"));
-    }
-    let settings = component(
-        settings_name(format),
-        format,
-        json!({ "settings": settings }),
-    );
-    let mappings = CATALOGUE.iter().map(|info| {
+    let component = |info: &MeasurementInfo| {
         let template = json!({ "mappings": mappings(info, format) });
         component(mappings_name(info.measurement, format), format, template)
-    });
-    std::iter::once(settings).chain(mappings).collect()
+    };
+    CATALOGUE.iter().map(component).collect()
 }
 
 /// The component templates that some servers refuse; they are left out there.
@@ -81,7 +72,7 @@ pub(super) fn index_template(
     optional: &[String],
     has_ignore_missing: bool,
 ) -> Template {
-    let mut composed_of = vec![settings_name(format), mappings_name(measurement, format)];
+    let mut composed_of = vec![mappings_name(measurement, format)];
     composed_of.extend_from_slice(optional);
     let pattern = match format {
         Format::Tsds | Format::DataStream => names::stream(measurement, namespace),
@@ -101,6 +92,10 @@ pub(super) fn index_template(
     if format != Format::Index {
         body["data_stream"] = json!({});
     }
+    if format == Format::Tsds {
+        // Not in a component: alone, without the dimensions, it is refused.
+        body["template"] = json!({ "settings": { "index.mode": "time_series" } });
+    }
     Template {
         name: index_template_name(measurement, namespace),
         body,
@@ -111,10 +106,6 @@ pub(super) fn index_template(
 /// with the same pattern would exclude each other.
 pub(super) fn index_template_name(measurement: Measurement, namespace: &str) -> String {
     format!("{PREFIX}{}-{namespace}", names::dataset(measurement))
-}
-
-fn settings_name(format: Format) -> String {
-    format!("{PREFIX}settings-{}", format.as_str())
 }
 
 fn mappings_name(measurement: Measurement, format: Format) -> String {

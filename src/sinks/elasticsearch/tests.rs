@@ -339,8 +339,8 @@ async fn templates_are_put_and_verified_before_the_first_document() {
             .filter(|a| a.method == "PUT" && a.target.contains(kind))
             .count()
     };
-    // Settings, seven mappings, the look-back time.
-    assert_eq!(puts("_component_template"), 9);
+    // Seven mappings and the look-back time.
+    assert_eq!(puts("_component_template"), 8);
     assert_eq!(puts("_index_template"), 7);
     let simulated = asked
         .iter()

@@ -1,0 +1,289 @@
+//! The InfluxDB sink on a real InfluxDB 1.6 (v1) and a real VictoriaMetrics (v2's wire format).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lagline::clock::{Clock, Timestamp};
+use lagline::config::secret::Secret;
+use lagline::points::{Batch, Measurement, OwnedPoint, OwnedValue};
+use lagline::sinks::http::TlsSettings;
+use lagline::sinks::influxdb::{InfluxSettings, InfluxSink, Login, Target};
+use lagline::sinks::{Sink, WriteError};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value as Json;
+
+use crate::services::{Database, DatabaseKind, unique, wait};
+use crate::sink_points::{HOSTILE, count, everything, hostile, partition};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn sink(database: &Database, target: Target) -> InfluxSink {
+    InfluxSink::new(InfluxSettings {
+        url: database.url().parse().unwrap(),
+        target,
+        gzip: true,
+        tls: TlsSettings::default(),
+        owner_fields: true,
+    })
+    .unwrap()
+}
+
+fn v1(name: &str) -> Target {
+    Target::V1 {
+        database: name.to_owned(),
+        retention_policy: None,
+        login: None,
+    }
+}
+
+fn v2() -> Target {
+    Target::V2 {
+        org: "ops".to_owned(),
+        bucket: "lag".to_owned(),
+        token: None,
+    }
+}
+
+/// This second: what is stored has no finer time.
+fn now() -> Timestamp {
+    Timestamp::from_secs(Clock::system().now().as_secs())
+}
+
+fn query(influxdb: &Database, name: &str, text: &str) -> Json {
+    let text = utf8_percent_encode(text, NON_ALPHANUMERIC);
+    influxdb
+        .send("POST", &format!("/query?db={name}&q={text}"), "", b"")
+        .accepted()
+        .json()
+}
+
+fn created(influxdb: &Database, with: &str) -> String {
+    let name = unique("lag");
+    query(influxdb, "", &format!("CREATE DATABASE \"{name}\"{with}"));
+    name
+}
+
+/// How many points of a measurement have the field.
+fn found(influxdb: &Database, name: &str, measurement: Measurement, field: &str) -> u64 {
+    let text = format!("SELECT count(\"{field}\") FROM \"{}\"", measurement.name());
+    let answer = query(influxdb, name, &text);
+    answer["results"][0]["series"][0]["values"][0][1]
+        .as_u64()
+        .unwrap_or(0)
+}
+
+#[tokio::test]
+async fn every_point_of_every_measurement_is_found_once_also_after_a_second_time() {
+    let influxdb = Database::shared(DatabaseKind::InfluxDb);
+    let name = created(&influxdb, "");
+    let sink = sink(&influxdb, v1(&name));
+    let batch = everything("prod", now());
+    for time in ["once", "twice"] {
+        let accepted = sink.write(&batch).await.unwrap();
+        assert!(accepted.bytes > 0);
+        for (measurement, field) in [
+            (Measurement::Group, "status_code"),
+            (Measurement::Topic, "status_code"),
+            (Measurement::Partition, "status_code"),
+            (Measurement::TopicOffset, "end_offset"),
+            (Measurement::Cluster, "up"),
+            (Measurement::Status, "to_code"),
+            (Measurement::Sink, "offered"),
+        ] {
+            let sent = count(&batch, measurement) as u64;
+            let found = found(&influxdb, &name, measurement, field);
+            assert_eq!(found, sent, "{} {time}", measurement.name());
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_hostile_name_is_a_point_of_its_own() {
+    let influxdb = Database::shared(DatabaseKind::InfluxDb);
+    let name = created(&influxdb, "");
+    let sink = sink(&influxdb, v1(&name));
+    let batch = hostile("prod", now());
+    sink.write(&batch).await.unwrap();
+    sink.write(&batch).await.unwrap();
+    let stored = found(&influxdb, &name, Measurement::Partition, "lag");
+    assert_eq!(stored, batch.len() as u64);
+
+    let measurements = query(&influxdb, &name, "SHOW MEASUREMENTS");
+    let values = &measurements["results"][0]["series"][0]["values"];
+    assert_eq!(values.as_array().unwrap().len(), 1, "{measurements}");
+    let tags = query(&influxdb, &name, "SHOW TAG VALUES WITH KEY = \"group\"");
+    let values = tags["results"][0]["series"][0]["values"]
+        .as_array()
+        .unwrap()
+        .clone();
+    let groups: BTreeSet<_> = values
+        .iter()
+        .filter_map(|value| value[1].as_str())
+        .collect();
+    for (name, why) in HOSTILE {
+        let has_replaced = name.ends_with('\\')
+            || name.contains(char::is_control)
+            || name.contains("\\,")
+            || name.is_empty();
+        assert!(
+            has_replaced || groups.contains(name),
+            "{why}: {name:?} is not in {groups:?}"
+        );
+    }
+    assert!(groups.contains("ends\u{fffd}"));
+    let clusters = query(&influxdb, &name, "SHOW TAG VALUES WITH KEY = \"cluster\"");
+    let clusters = &clusters["results"][0]["series"][0]["values"];
+    assert_eq!(clusters.as_array().unwrap().len(), 1, "{clusters}");
+}
+
+#[tokio::test]
+async fn one_point_of_the_wrong_type_costs_one_point() {
+    let influxdb = Database::shared(DatabaseKind::InfluxDb);
+    let name = created(&influxdb, "");
+    let at = now();
+    // Somebody else made `eta_s` a text.
+    let line = format!(
+        "kafka_lag_partition,cluster=x eta_s=\"soon\" {}",
+        at.as_secs()
+    );
+    influxdb
+        .send(
+            "POST",
+            &format!("/write?db={name}&precision=s"),
+            "",
+            line.as_bytes(),
+        )
+        .accepted();
+    let sink = sink(&influxdb, v1(&name));
+    let mut batch = Batch::new();
+    for number in 0..10 {
+        let mut point: OwnedPoint = partition("prod", "g", "t", number, at);
+        if number == 4 {
+            point.field("eta_s", OwnedValue::Float(1.0)).unwrap();
+        }
+        batch.push_owned(Arc::new(point));
+    }
+    let Err(WriteError::Partial {
+        rejected, retry, ..
+    }) = sink.write(&batch).await
+    else {
+        panic!("one point is refused");
+    };
+    let indexes: Vec<_> = rejected.iter().map(|(index, _)| *index).collect();
+    assert_eq!(indexes, [4], "{rejected:?}");
+    assert!(
+        rejected[0].1.contains("field type conflict"),
+        "{rejected:?}"
+    );
+    sink.write(&batch.subset(&retry)).await.unwrap();
+    assert_eq!(found(&influxdb, &name, Measurement::Partition, "lag"), 9);
+}
+
+#[tokio::test]
+async fn points_beyond_retention_are_told_from_the_others() {
+    let influxdb = Database::shared(DatabaseKind::InfluxDb);
+    let name = created(&influxdb, " WITH DURATION 1d");
+    let sink = sink(&influxdb, v1(&name));
+    let at = now();
+    let old = at.minus(Duration::from_secs(3 * 86_400));
+    let mut batch = Batch::new();
+    for number in 0..3 {
+        batch.push_owned(Arc::new(partition("prod", "g", "t", number, old)));
+        batch.push_owned(Arc::new(partition("prod", "g", "t", number, at)));
+    }
+    let Err(WriteError::Partial {
+        rejected, retry, ..
+    }) = sink.write(&batch).await
+    else {
+        panic!("the old ones are refused");
+    };
+    let indexes: Vec<_> = rejected.iter().map(|(index, _)| *index).collect();
+    assert_eq!(indexes, [0, 2, 4]);
+    assert!(
+        rejected.iter().all(|(_, why)| why.starts_with("too_old: ")),
+        "{rejected:?}"
+    );
+    sink.write(&batch.subset(&retry)).await.unwrap();
+    assert_eq!(found(&influxdb, &name, Measurement::Partition, "lag"), 3);
+}
+
+#[tokio::test]
+async fn a_wrong_target_or_login_keeps_the_data_and_says_what_to_fix() {
+    let influxdb = Database::start_with(
+        DatabaseKind::InfluxDb,
+        &[("INFLUXDB_HTTP_AUTH_ENABLED", "true")],
+    );
+    let create = "CREATE USER me WITH PASSWORD 'hunter2' WITH ALL PRIVILEGES";
+    query(&influxdb, "", create);
+    let create = utf8_percent_encode("CREATE DATABASE lag", NON_ALPHANUMERIC);
+    let create = format!("/query?u=me&p=hunter2&q={create}");
+    influxdb.send("POST", &create, "", b"").accepted();
+    let target = |database: &str, policy: Option<&str>, password: &str| Target::V1 {
+        database: database.to_owned(),
+        retention_policy: policy.map(str::to_owned),
+        login: Some(Login {
+            username: "me".to_owned(),
+            password: Secret::new(password),
+        }),
+    };
+    let batch = hostile("prod", now());
+    let good = sink(&influxdb, target("lag", None, "hunter2"));
+    good.write(&batch).await.unwrap();
+    let report = good.check().await.unwrap();
+    assert!(report.lines[0].contains("1.6.7"), "{report:?}");
+    assert_eq!(report.lines[1], "database \"lag\" takes writes");
+    for (target, advice) in [
+        (target("lag", None, "hunter3"), "check the login"),
+        (target("gal", None, "hunter2"), "the target must exist"),
+        (
+            target("lag", Some("no"), "hunter2"),
+            "create the retention policy",
+        ),
+    ] {
+        let sink = sink(&influxdb, target);
+        let Err(WriteError::Misconfigured { reason }) = sink.write(&batch).await else {
+            panic!("it must be told: {advice}");
+        };
+        assert!(
+            reason.contains(advice) && !reason.contains("hunter"),
+            "{reason}"
+        );
+        let error = sink.check().await.unwrap_err().to_string();
+        assert!(error.contains(advice), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn victoria_metrics_takes_the_second_interface_and_keeps_each_point_once() {
+    let victoria = Database::shared(DatabaseKind::VictoriaMetrics);
+    let sink = sink(&victoria, v2());
+    let cluster = unique("prod");
+    let batch = hostile(&cluster, now());
+    let report = sink.check().await.unwrap();
+    assert!(
+        report
+            .lines
+            .iter()
+            .any(|line| line.contains("takes writes")),
+        "{report:?}"
+    );
+    sink.write(&batch).await.unwrap();
+    sink.write(&batch).await.unwrap();
+    let selector = format!("kafka_lag_partition_lag{{cluster=\"{cluster}\"}}");
+    let selector = utf8_percent_encode(&selector, NON_ALPHANUMERIC);
+    let export = format!("/api/v1/export?match[]={selector}&reduce_mem_usage=0");
+    let series = wait::until_some("every point is readable", LIMIT, || {
+        let answer = victoria.get(&export).accepted();
+        let series: Vec<Json> = answer
+            .body
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        (series.len() >= batch.len()).then_some(series)
+    });
+    assert_eq!(series.len(), batch.len());
+    for one in &series {
+        assert_eq!(one["values"].as_array().unwrap().len(), 1, "{one}");
+    }
+}
