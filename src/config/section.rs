@@ -406,6 +406,26 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// Whether `<key>` or `<key>_file` is written, right or wrong.
+    pub fn has_secret(&self, key: &str) -> bool {
+        self.item(key).is_some() || self.item(&format!("{key}_file")).is_some()
+    }
+
+    /// A text, number or boolean, as text.
+    pub fn scalar(&self, key: &str) -> Option<String> {
+        let (item, _) = self.ask(key)?;
+        match item.as_value() {
+            Some(Value::Integer(value)) => Some(value.value().to_string()),
+            Some(Value::Float(value)) => Some(value.value().to_string()),
+            Some(Value::Boolean(value)) => Some(value.value().to_string()),
+            Some(Value::String(_)) => self.string(key),
+            Some(Value::Datetime(_) | Value::Array(_) | Value::InlineTable(_)) | None => {
+                self.problem_at(key, "expected a text, a number or a boolean");
+                None
+            }
+        }
+    }
+
     /// Reports that `key` must be written, unless it is (then what is wrong with it is said).
     pub fn require(&self, key: &str) {
         if self.item(key).is_none() {

@@ -60,6 +60,9 @@ pub enum Detail {
 }
 
 impl Detail {
+    /// Every level, the coarsest first.
+    pub const ALL: [Detail; 3] = [Detail::Group, Detail::Topic, Detail::Partition];
+
     /// Its word in the configuration.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -26,6 +26,7 @@ use crate::store::frame::{Counts, Cursor, Next, SinkRow};
 
 mod backoff;
 mod flights;
+mod journal;
 mod ledger;
 mod queue;
 mod reading;

@@ -1,0 +1,195 @@
+//! The threads of each cluster, and starting them again when one ends.
+//!
+//! A cluster has three: one reads the offsets topic, one asks for log offsets, one is the monitor,
+//! which is also the supervisor's own. When any of them ends, by panic or by an error that retrying
+//! cannot mend, all three end and the cluster starts from nothing, alone.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::{Timing, spawn_thread};
+use crate::clock::{Clock, Timestamp};
+use crate::config::Config;
+use crate::config::clusters::ClusterSettings;
+use crate::kafka::log_offsets::LogOffsets;
+use crate::kafka::offsets::{OffsetsReader, ReaderStats};
+use crate::lag::cluster::Cluster;
+use crate::lag::evaluation::Status;
+use crate::lag::ids::{ClusterName, GroupId};
+use crate::lag::settings::Settings;
+use crate::monitor::{
+    COMMAND_QUEUE, Channels, ClusterHealth, EVENT_QUEUE, LOG_QUEUE, Monitor,
+};
+use crate::server::ClusterHandle;
+use crate::store::Store;
+
+/// The wait before a cluster is started again, doubled each time up to the second.
+const RESTART_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// Starts every cluster on threads of its own.
+pub(super) fn start(
+    config: &Config,
+    store: &Store,
+    clock: &Clock,
+    stop: &CancellationToken,
+) -> anyhow::Result<(Vec<thread::JoinHandle<()>>, Vec<ClusterHandle>)> {
+    let mut threads = Vec::new();
+    let mut handles = Vec::new();
+    for (name, settings) in &config.clusters {
+        let (commands, inbox) = mpsc::channel(COMMAND_QUEUE);
+        let (latest, latest_watch) = watch::channel(None);
+        let (health, health_watch) = watch::channel(ClusterHealth::starting(clock.now()));
+        let settings = Arc::new(settings.clone());
+        let reader = Arc::new(ReaderStats::default());
+        handles.push(ClusterHandle {
+            name: name.clone(),
+            latest: latest_watch,
+            commands,
+            health: health_watch,
+            reader: Arc::clone(&reader),
+            settings: Arc::clone(&settings),
+        });
+        let supervisor = Supervisor {
+            name: name.clone(),
+            timing: Timing {
+                interval: config.interval,
+                offset_refresh: settings.rules.offset_refresh,
+            },
+            settings,
+            clock: clock.clone(),
+            channels: Channels { commands: Arc::new(Mutex::new(inbox)), latest, health },
+            reader,
+            remembered: store.last_statuses(name),
+            stop: stop.clone(),
+        };
+        threads.push(spawn_thread(&format!("monitor {name}"), move || supervisor.run())?);
+    }
+    Ok((threads, handles))
+}
+
+struct Supervisor {
+    name: ClusterName,
+    settings: Arc<ClusterSettings>,
+    timing: Timing,
+    clock: Clock,
+    channels: Channels,
+    reader: Arc<ReaderStats>,
+    /// The statuses journaled before this start.
+    remembered: Vec<(GroupId, Status, Timestamp)>,
+    stop: CancellationToken,
+}
+
+impl Supervisor {
+    /// Runs the cluster until `stop` is cancelled.
+    fn run(self) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = match runtime {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                tracing::error!(cluster = %self.name, %error, "cannot start a runtime");
+                return;
+            }
+        };
+        let mut wait = RESTART_WAIT.0;
+        loop {
+            let life = self.stop.child_token();
+            // The cluster's state is made anew in every life: a broken one is never looked at again.
+            let lived = catch_unwind(AssertUnwindSafe(|| self.live(&runtime, &life)));
+            life.cancel();
+            if self.stop.is_cancelled() {
+                return;
+            }
+            let why = match lived {
+                Ok(Ok(why)) => why,
+                Ok(Err(error)) => format!("{error:#}"),
+                Err(_) => "the monitor panicked".to_owned(),
+            };
+            tracing::error!(cluster = %self.name, "{why}; starting the cluster again in {wait:?}");
+            self.channels.health.send_modify(|health| {
+                health.restarts += 1;
+                health.up = false;
+                health.reason = Some(format!("{why}; starting again"));
+                health.unreachable_since = health.unreachable_since.or(Some(self.clock.now()));
+            });
+            let stopped = runtime.block_on(async {
+                tokio::time::timeout(wait, self.stop.cancelled()).await.is_ok()
+            });
+            if stopped {
+                return;
+            }
+            wait = (wait * 2).min(RESTART_WAIT.1);
+        }
+    }
+
+    /// One life: until a thread of it ends. Returns what ended.
+    fn live(
+        &self,
+        runtime: &tokio::runtime::Runtime,
+        life: &CancellationToken,
+    ) -> anyhow::Result<String> {
+        let (events, event_inbox) = mpsc::channel(EVENT_QUEUE);
+        let (log, log_inbox) = mpsc::channel(LOG_QUEUE);
+        let (gate, opened) = oneshot::channel::<()>();
+        let kafka = &self.settings.kafka;
+        let log_offsets =
+            LogOffsets::new(self.name.clone(), kafka.clone(), log_inbox, self.clock.clone(), life.clone());
+        let reader = OffsetsReader::new(
+            self.name.clone(),
+            kafka.clone(),
+            events,
+            Arc::clone(&self.reader),
+            life.clone(),
+        );
+        let asking = spawn_thread(&format!("log {}", self.name), move || {
+            if let Err(error) = log_offsets.run() {
+                tracing::error!("{error}");
+            }
+        })?;
+        let reading = spawn_thread(&format!("read {}", self.name), move || {
+            // End offsets are known before the first commit is read.
+            if opened.blocking_recv().is_ok()
+                && let Err(error) = reader.run()
+            {
+                tracing::error!("{error}");
+            }
+        })?;
+        let monitor = Monitor::new(
+            self.name.clone(),
+            self.cluster(),
+            self.timing,
+            self.clock.clone(),
+            event_inbox,
+            log,
+            self.channels.clone(),
+            gate,
+        );
+        runtime.block_on(monitor.run(life.clone()));
+        life.cancel();
+        let mut ended = "a thread of the cluster ended".to_owned();
+        for (what, thread) in [("log offsets", asking), ("reader", reading)] {
+            if thread.join().is_err() {
+                ended = format!("the thread for {what} panicked");
+            }
+        }
+        Ok(ended)
+    }
+
+    fn cluster(&self) -> Cluster {
+        let groups = self.settings.groups.clone();
+        let settings = Settings {
+            rules: self.settings.rules.clone(),
+            limits: self.settings.limits,
+            wanted: Box::new(move |group| groups.wants(group)),
+        };
+        let mut cluster = Cluster::new(self.name.clone(), settings);
+        for (group, status, at) in &self.remembered {
+            cluster.remember_status(group.as_str(), *status, *at);
+        }
+        cluster
+    }
+}

@@ -1,0 +1,17 @@
+//! Delivery on the real store.
+
+use super::{CursorStore, FrameSource};
+use crate::store::frame::{Cursor, Next};
+use crate::store::{FrameReader, Store};
+
+impl FrameSource for FrameReader {
+    async fn next(&mut self) -> Next {
+        FrameReader::next(self).await
+    }
+}
+
+impl CursorStore for Store {
+    fn stage(&self, sink: &str, cursor: Cursor) {
+        self.stage_cursor(sink, cursor);
+    }
+}
