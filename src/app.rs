@@ -72,11 +72,14 @@ impl App {
     pub async fn start(config: Config, clock: Clock, log_level: LogLevel) -> anyhow::Result<App> {
         let stops = Stops::default();
         let listener = server::bind(config.server.listen).await?;
-        let address = listener.local_addr().context("cannot tell the address listened on")?;
+        let address = listener
+            .local_addr()
+            .context("cannot tell the address listened on")?;
         let sinks = build_sinks(&config)?;
         let (store, store_threads) = open_store(&config.store)?;
         let (workers, sink_handles) = start_sinks(sinks, &config, &store, &clock, &stops.sinks);
-        let (cluster_threads, clusters) = clusters::start(&config, &store, &clock, &stops.clusters)?;
+        let (cluster_threads, clusters) =
+            clusters::start(&config, &store, &clock, &stops.clusters)?;
         let state = server::State::new(
             clusters.clone(),
             sink_handles.clone(),
@@ -86,12 +89,23 @@ impl App {
             clock.clone(),
             log_level,
         );
-        let server = spawn(server::serve(listener, Arc::new(state), stops.server.clone()));
+        let server = spawn(server::serve(
+            listener,
+            Arc::new(state),
+            stops.server.clone(),
+        ));
         let scheduler = Scheduler {
             interval: config.interval,
             clock: clock.clone(),
-            clusters: clusters.iter().map(|c| (c.name.clone(), c.commands.clone())).collect(),
-            journal: StoreJournal { store: store.clone(), sinks: sink_handles.clone(), clock },
+            clusters: clusters
+                .iter()
+                .map(|c| (c.name.clone(), c.commands.clone()))
+                .collect(),
+            journal: StoreJournal {
+                store: store.clone(),
+                sinks: sink_handles.clone(),
+                clock,
+            },
         };
         let scheduler = spawn(scheduler.run(stops.beat.clone()));
         tracing::info!(%address, clusters = clusters.len(), sinks = sink_handles.len(), "started");
@@ -126,7 +140,10 @@ impl App {
 
     /// Where to see how each cluster is doing.
     pub fn health(&self) -> Vec<(ClusterName, watch::Receiver<ClusterHealth>)> {
-        self.clusters.iter().map(|c| (c.name.clone(), c.health.clone())).collect()
+        self.clusters
+            .iter()
+            .map(|c| (c.name.clone(), c.health.clone()))
+            .collect()
     }
 
     /// Waits until something ends that should not.
@@ -205,7 +222,11 @@ fn open_store(config: &StoreConfig) -> anyhow::Result<(Store, Vec<thread::JoinHa
         tail_bytes: usize::try_from(config.memory).unwrap_or(usize::MAX),
         journal_keep: config.journal,
     };
-    let Opened { store, writer, loader } = Store::open(config.path.as_deref(), settings)?;
+    let Opened {
+        store,
+        writer,
+        loader,
+    } = Store::open(config.path.as_deref(), settings)?;
     let writer = spawn_thread("store writer", move || writer.run())?;
     let loader = spawn_thread("store loader", move || loader.run())?;
     Ok((store, vec![writer, loader]))
@@ -273,7 +294,11 @@ fn start_sinks(
             stop: stop.clone(),
         };
         let (worker, health) = Worker::new(setup, source, store.clone());
-        handles.push(SinkHandle { name: name.clone(), kind: sink.kind.word(), health });
+        handles.push(SinkHandle {
+            name: name.clone(),
+            kind: sink.kind.word(),
+            health,
+        });
         workers.push((name, spawn(worker.run())));
     }
     (workers, handles)
@@ -285,7 +310,10 @@ fn begin(store: &Store, name: &str, start: Start) -> (Cursor, FrameReader) {
         Start::Newest => store.newest(),
         Start::Oldest => store.before_oldest(),
     };
-    let cursor = Cursor { seq, ..Cursor::default() };
+    let cursor = Cursor {
+        seq,
+        ..Cursor::default()
+    };
     store.stage_cursor(name, cursor.clone());
     (cursor, store.reader(seq))
 }
@@ -302,9 +330,7 @@ impl Journal for StoreJournal {
     async fn append(&self, beat: Timestamp, evaluations: Vec<Arc<Evaluation>>, is_first: bool) {
         let now = self.clock.now();
         let sinks = self.sinks.iter().filter(|_| is_first);
-        let rows = sinks.map(|sink| {
-            sink.row(&self.store, now)
-        });
+        let rows = sinks.map(|sink| sink.row(&self.store, now));
         let rows = rows.collect();
         match self.store.append(evaluations, rows, beat).await {
             Ok(appended) => {

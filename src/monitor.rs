@@ -19,7 +19,6 @@ use crate::kafka::log_offsets::{LogAnswer, LogHistory, LogRequest, TopicChange};
 use crate::lag::cluster::{Cluster, GroupWindows};
 use crate::lag::evaluation::{Evaluation, Phase};
 use crate::lag::event::{Connection, Event, EventBatch};
-use crate::lag::ids::ClusterName;
 use crate::lag::optional::MaybeF32;
 
 /// Batches that may wait for a monitor before its reader has to.
@@ -33,11 +32,21 @@ pub const LOG_QUEUE: usize = 4;
 #[derive(Debug)]
 pub enum Command {
     /// Evaluate at this beat.
-    Beat { at: Timestamp, reply: oneshot::Sender<Arc<Evaluation>> },
+    Beat {
+        at: Timestamp,
+        reply: oneshot::Sender<Arc<Evaluation>>,
+    },
     /// The windows of a group; `None` when the group is unknown.
-    Windows { group: String, reply: oneshot::Sender<Option<GroupWindows>> },
+    Windows {
+        group: String,
+        reply: oneshot::Sender<Option<GroupWindows>>,
+    },
     /// Forget a group, or one topic of it, until the next commit; whether there was anything.
-    Forget { group: String, topic: Option<String>, reply: oneshot::Sender<bool> },
+    Forget {
+        group: String,
+        topic: Option<String>,
+        reply: oneshot::Sender<bool>,
+    },
 }
 
 /// How a cluster is to be seen from outside.
@@ -90,11 +99,19 @@ pub struct Channels {
     pub health: watch::Sender<ClusterHealth>,
 }
 
+/// Where a monitor's facts come from; both end with its threads.
+#[derive(Debug)]
+pub struct Inputs {
+    /// What the reader reads.
+    pub events: mpsc::Receiver<EventBatch>,
+    /// Questions to the log-offset thread.
+    pub log: mpsc::Sender<LogRequest>,
+}
+
 /// One cluster's owner.
 #[derive(Debug)]
 pub struct Monitor {
     cluster: Cluster,
-    name: ClusterName,
     timing: Timing,
     clock: Clock,
     events: mpsc::Receiver<EventBatch>,
@@ -109,25 +126,23 @@ pub struct Monitor {
 type Pending<T> = Option<oneshot::Receiver<T>>;
 
 impl Monitor {
-    /// A monitor that has seen nothing yet.
+    /// A monitor of `cluster` that has seen nothing yet. `gate` is opened once end offsets are known:
+    /// the reader starts then.
     pub fn new(
-        name: ClusterName,
         cluster: Cluster,
         timing: Timing,
         clock: Clock,
-        events: mpsc::Receiver<EventBatch>,
-        log: mpsc::Sender<LogRequest>,
+        inputs: Inputs,
         channels: Channels,
         gate: oneshot::Sender<()>,
     ) -> Self {
         let next_poll = clock.now();
         Self {
             cluster,
-            name,
             timing,
             clock,
-            events,
-            log,
+            events: inputs.events,
+            log: inputs.log,
             channels,
             gate: Some(gate),
             was_running: false,
@@ -179,8 +194,14 @@ impl Monitor {
             Command::Windows { group, reply } => {
                 reply.send(self.cluster.windows(&group)).ok();
             }
-            Command::Forget { group, topic, reply } => {
-                reply.send(self.cluster.forget(&group, topic.as_deref())).ok();
+            Command::Forget {
+                group,
+                topic,
+                reply,
+            } => {
+                reply
+                    .send(self.cluster.forget(&group, topic.as_deref()))
+                    .ok();
             }
         }
     }
@@ -191,7 +212,9 @@ impl Monitor {
             return;
         }
         for _ in 0..self.events.len() {
-            let Ok(batch) = self.events.try_recv() else { return };
+            let Ok(batch) = self.events.try_recv() else {
+                return;
+            };
             self.cluster.apply_batch(&batch, self.clock.now());
         }
     }
@@ -218,7 +241,9 @@ impl Monitor {
         let took = watch.elapsed();
         evaluation.summary.evaluate_ms = MaybeF32::some(took.as_secs_f32() * 1000.0);
         let evaluation = Arc::new(evaluation);
-        self.channels.latest.send_replace(Some(Arc::clone(&evaluation)));
+        self.channels
+            .latest
+            .send_replace(Some(Arc::clone(&evaluation)));
         self.publish_health();
         evaluation
     }
@@ -226,31 +251,50 @@ impl Monitor {
     fn ask_fetch(&self) -> Pending<LogAnswer> {
         let (reply, answer) = oneshot::channel();
         let timeout = self.timing.fetch_timeout();
-        self.log.try_send(LogRequest::Fetch { timeout, reply }).ok()?;
+        self.log
+            .try_send(LogRequest::Fetch { timeout, reply })
+            .ok()?;
         Some(answer)
     }
 
     fn take_answer(&mut self, answer: &LogAnswer, poll: bool) {
         let now = self.clock.now();
-        self.cluster.apply(Event::Connection(&answer.connection), now);
+        self.cluster
+            .apply(Event::Connection(&answer.connection), now);
         for change in &answer.changes {
             let event = match change {
-                TopicChange::Changed { topic, id, partitions } => Event::TopicChanged {
+                TopicChange::Changed {
+                    topic,
+                    id,
+                    partitions,
+                } => Event::TopicChanged {
                     topic: topic.as_str(),
                     id: *id,
                     partitions: *partitions,
                 },
-                TopicChange::Deleted { topic } => Event::TopicDeleted { topic: topic.as_str() },
+                TopicChange::Deleted { topic } => Event::TopicDeleted {
+                    topic: topic.as_str(),
+                },
             };
             self.cluster.apply(event, now);
         }
         for log in &answer.topics {
             let topic = log.topic.as_str();
             let (partitions, at) = (log.partitions.as_slice(), answer.answered_at);
-            self.cluster.apply(Event::LogOffsets { topic, partitions, at, poll }, now);
+            self.cluster.apply(
+                Event::LogOffsets {
+                    topic,
+                    partitions,
+                    at,
+                    poll,
+                },
+                now,
+            );
         }
         self.connection(&answer.connection, now);
-        if answer.connection.up && let Some(gate) = self.gate.take() {
+        if answer.connection.up
+            && let Some(gate) = self.gate.take()
+        {
             // A reader that is gone already is being restarted with this monitor.
             gate.send(()).ok();
         }
@@ -258,14 +302,22 @@ impl Monitor {
 
     fn unanswered(&mut self, timeout: Duration) {
         let reason = format!("no answer within {} ms", timeout.as_millis());
-        let connection = Connection { reason: Some(reason), ..Connection::default() };
-        self.cluster.apply(Event::Connection(&connection), self.clock.now());
+        let connection = Connection {
+            reason: Some(reason),
+            ..Connection::default()
+        };
+        self.cluster
+            .apply(Event::Connection(&connection), self.clock.now());
         self.connection(&connection, self.clock.now());
     }
 
     fn connection(&self, connection: &Connection, now: Timestamp) {
         self.channels.health.send_if_modified(|health| {
-            let since = if connection.up { None } else { health.unreachable_since.or(Some(now)) };
+            let since = if connection.up {
+                None
+            } else {
+                health.unreachable_since.or(Some(now))
+            };
             let changed = health.up != connection.up || health.reason != connection.reason;
             health.up = connection.up;
             health.reason.clone_from(&connection.reason);
@@ -303,7 +355,11 @@ impl Monitor {
         let due = now.aligned(self.timing.offset_refresh);
         self.next_poll = due.plus(self.timing.offset_refresh);
         let is_beat = due.aligned(self.timing.interval) == due;
-        if is_beat && self.gate.is_none() { None } else { self.ask_fetch() }
+        if is_beat && self.gate.is_none() {
+            None
+        } else {
+            self.ask_fetch()
+        }
     }
 
     fn polled(&mut self, answer: Option<LogAnswer>) {
@@ -319,7 +375,13 @@ impl Monitor {
         }
         let (reply, answer) = oneshot::channel();
         let timeout = Duration::from_secs(30);
-        self.log.try_send(LogRequest::History { questions, timeout, reply }).ok()?;
+        self.log
+            .try_send(LogRequest::History {
+                questions,
+                timeout,
+                reply,
+            })
+            .ok()?;
         Some(answer)
     }
 
@@ -328,13 +390,15 @@ impl Monitor {
         for history in answer.unwrap_or_default() {
             let (topic, partition) = (history.topic.as_str(), history.partition);
             let points = history.points.as_slice();
-            self.cluster.apply(Event::LogHistory { topic, partition, points }, now);
+            self.cluster.apply(
+                Event::LogHistory {
+                    topic,
+                    partition,
+                    points,
+                },
+                now,
+            );
         }
-    }
-
-    /// The cluster this monitor is about.
-    pub fn name(&self) -> &ClusterName {
-        &self.name
     }
 }
 
@@ -353,5 +417,8 @@ async fn answered<T>(pending: &mut Pending<T>) -> Option<T> {
 
 /// The answer, unless it takes longer than `timeout` (plus the time to hand it over).
 async fn finished<T>(pending: Pending<T>, timeout: Duration) -> Option<T> {
-    tokio::time::timeout(timeout + Duration::from_millis(250), pending?).await.ok()?.ok()
+    tokio::time::timeout(timeout + Duration::from_millis(250), pending?)
+        .await
+        .ok()?
+        .ok()
 }

@@ -61,7 +61,11 @@ impl<J: Journal> Scheduler<J> {
             if current != last {
                 return current;
             }
-            let left = current.plus(self.interval).ms_since(now).max(1).unsigned_abs();
+            let left = current
+                .plus(self.interval)
+                .ms_since(now)
+                .max(1)
+                .unsigned_abs();
             tokio::time::sleep(Duration::from_millis(left).min(Duration::from_secs(1))).await;
         }
     }
@@ -94,7 +98,9 @@ impl<J: Journal> Scheduler<J> {
                 () = &mut deadline => break,
             }
             if !gathering && !ready.is_empty() {
-                self.journal.append(at, std::mem::take(&mut ready), is_first).await;
+                self.journal
+                    .append(at, std::mem::take(&mut ready), is_first)
+                    .await;
                 is_first = false;
             }
         }

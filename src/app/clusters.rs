@@ -23,7 +23,7 @@ use crate::lag::evaluation::Status;
 use crate::lag::ids::{ClusterName, GroupId};
 use crate::lag::settings::Settings;
 use crate::monitor::{
-    COMMAND_QUEUE, Channels, ClusterHealth, EVENT_QUEUE, LOG_QUEUE, Monitor,
+    COMMAND_QUEUE, Channels, ClusterHealth, EVENT_QUEUE, Inputs, LOG_QUEUE, Monitor,
 };
 use crate::server::ClusterHandle;
 use crate::store::Store;
@@ -62,12 +62,18 @@ pub(super) fn start(
             },
             settings,
             clock: clock.clone(),
-            channels: Channels { commands: Arc::new(Mutex::new(inbox)), latest, health },
+            channels: Channels {
+                commands: Arc::new(Mutex::new(inbox)),
+                latest,
+                health,
+            },
             reader,
             remembered: store.last_statuses(name),
             stop: stop.clone(),
         };
-        threads.push(spawn_thread(&format!("monitor {name}"), move || supervisor.run())?);
+        threads.push(spawn_thread(&format!("monitor {name}"), move || {
+            supervisor.run()
+        })?);
     }
     Ok((threads, handles))
 }
@@ -87,7 +93,9 @@ struct Supervisor {
 impl Supervisor {
     /// Runs the cluster until `stop` is cancelled.
     fn run(self) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
         let runtime = match runtime {
             Ok(runtime) => runtime,
             Err(error) => {
@@ -117,7 +125,9 @@ impl Supervisor {
                 health.unreachable_since = health.unreachable_since.or(Some(self.clock.now()));
             });
             let stopped = runtime.block_on(async {
-                tokio::time::timeout(wait, self.stop.cancelled()).await.is_ok()
+                tokio::time::timeout(wait, self.stop.cancelled())
+                    .await
+                    .is_ok()
             });
             if stopped {
                 return;
@@ -136,8 +146,13 @@ impl Supervisor {
         let (log, log_inbox) = mpsc::channel(LOG_QUEUE);
         let (gate, opened) = oneshot::channel::<()>();
         let kafka = &self.settings.kafka;
-        let log_offsets =
-            LogOffsets::new(self.name.clone(), kafka.clone(), log_inbox, self.clock.clone(), life.clone());
+        let log_offsets = LogOffsets::new(
+            self.name.clone(),
+            kafka.clone(),
+            log_inbox,
+            self.clock.clone(),
+            life.clone(),
+        );
         let reader = OffsetsReader::new(
             self.name.clone(),
             kafka.clone(),
@@ -158,14 +173,17 @@ impl Supervisor {
                 tracing::error!("{error}");
             }
         })?;
+        let inputs = Inputs {
+            events: event_inbox,
+            log,
+        };
+        let channels = self.channels.clone();
         let monitor = Monitor::new(
-            self.name.clone(),
             self.cluster(),
             self.timing,
             self.clock.clone(),
-            event_inbox,
-            log,
-            self.channels.clone(),
+            inputs,
+            channels,
             gate,
         );
         runtime.block_on(monitor.run(life.clone()));

@@ -67,15 +67,14 @@ pub(super) fn run(arguments: &DeadLettersArguments, log: &str) -> Result<(), Fai
 }
 
 fn folder(config: &Config) -> Result<PathBuf, Failure> {
-    dead_letters_folder(&config.store).ok_or_else(|| {
-        Failure::Usage("without store.path no dead letters are kept".to_owned())
-    })
+    dead_letters_folder(&config.store)
+        .ok_or_else(|| Failure::Usage("without store.path no dead letters are kept".to_owned()))
 }
 
 fn list(config: &Config, as_json: bool) -> Result<(), Failure> {
     let folder = folder(config)?;
-    let listings = dead_letters::list(&folder)
-        .with_context(|| format!("cannot read {}", folder.display()))?;
+    let listings =
+        dead_letters::list(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
     if as_json {
         let all: Vec<_> = listings.iter().map(as_value).collect();
         let mut text = serde_json::to_string_pretty(&all).map_err(anyhow::Error::from)?;
@@ -107,7 +106,11 @@ fn line(listing: &Listing, now: Timestamp) -> String {
         format!(", the last one {} ago", Span(now.ms_since(last).max(0)))
     });
     let reason = listing.reason.as_deref().unwrap_or_default();
-    let reason: String = reason.chars().filter(|c| !c.is_control()).take(300).collect();
+    let reason: String = reason
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(300)
+        .collect();
     let unreadable = match listing.unreadable {
         0 => String::new(),
         n => format!(", {} unreadable lines", grouped(n)),
@@ -124,11 +127,17 @@ fn send_again(config: &Config, sink: &str) -> Result<(), Failure> {
     let folder = folder(config)?;
     let configured = config.sinks.get(sink).ok_or_else(|| {
         let known: Vec<&str> = config.sinks.keys().map(String::as_str).collect();
-        Failure::Usage(format!("no sink {sink}; configured are: {}", known.join(", ")))
+        Failure::Usage(format!(
+            "no sink {sink}; configured are: {}",
+            known.join(", ")
+        ))
     })?;
     let writer = build_sink(&configured.kind)?;
     let letters = dead_letters::list(&folder).context("cannot read the dead letters")?;
-    let total = letters.iter().find(|l| l.sink == sink).map_or(0, |l| l.letters);
+    let total = letters
+        .iter()
+        .find(|l| l.sink == sink)
+        .map_or(0, |l| l.letters);
     let bar = bar(total);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -137,8 +146,14 @@ fn send_again(config: &Config, sink: &str) -> Result<(), Failure> {
     let clock = Clock::system();
     let mut progress = |done| bar.set_position(done);
     let limit: Duration = configured.delivery.timeout;
-    let replayed =
-        runtime.block_on(replay(&folder, sink, &*writer, limit, &clock, &mut progress));
+    let replayed = runtime.block_on(replay(
+        &folder,
+        sink,
+        &*writer,
+        limit,
+        &clock,
+        &mut progress,
+    ));
     bar.finish_and_clear();
     let replayed = replayed.with_context(|| format!("cannot replay the dead letters of {sink}"))?;
     output::print(&summary(sink, &replayed))?;
@@ -169,7 +184,10 @@ fn summary(sink: &str, replayed: &Replayed) -> String {
         grouped(replayed.kept)
     );
     if replayed.unreadable > 0 {
-        text.push_str(&format!(", {} unreadable lines moved aside", grouped(replayed.unreadable)));
+        text.push_str(&format!(
+            ", {} unreadable lines moved aside",
+            grouped(replayed.unreadable)
+        ));
     }
     text.push('\n');
     text

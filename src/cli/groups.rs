@@ -1,7 +1,5 @@
 //! `lagline groups`: what every group is doing, as a table or as JSON.
 
-use std::fmt::Write;
-
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use unicode_width::UnicodeWidthStr;
@@ -93,8 +91,11 @@ pub(super) fn run(arguments: &GroupsArguments) -> Result<(), Failure> {
         text.push('\n');
         return output::print(&text);
     }
-    let lines: Result<Vec<GroupLine>, _> =
-        answer.groups.into_iter().map(serde_json::from_value).collect();
+    let lines: Result<Vec<GroupLine>, _> = answer
+        .groups
+        .into_iter()
+        .map(serde_json::from_value)
+        .collect();
     let lines = lines.map_err(|error| {
         anyhow::anyhow!("this lagline and the running one do not understand each other: {error}")
     })?;
@@ -117,10 +118,17 @@ fn table(lines: &[GroupLine], colour: bool) -> String {
         for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
             let pad = " ".repeat(width - cell.width());
             let is_number = column == 3 || column == 4;
-            let shown = if column == 2 && colour && i > 0 { paint(cell) } else { cell.clone() };
-            let (before, after) = if is_number { (pad.as_str(), "") } else { ("", pad.as_str()) };
-            // Writing to a String cannot fail.
-            let _: Result<(), std::fmt::Error> = write!(line, "{before}{shown}{after}  ");
+            let shown = if column == 2 && colour && i > 0 {
+                paint(cell)
+            } else {
+                cell.clone()
+            };
+            let (before, after) = if is_number {
+                (pad.as_str(), "")
+            } else {
+                ("", pad.as_str())
+            };
+            line.push_str(&format!("{before}{shown}{after}  "));
         }
         text.push_str(line.trim_end());
         text.push('\n');
@@ -138,17 +146,27 @@ fn row(line: &GroupLine) -> [String; 6] {
         visible(&line.cluster),
         visible(&line.group),
         format!("{}{mark}", visible(&line.status)),
-        line.lag.map_or_else(|| "?".to_owned(), |lag| Grouped(lag).to_string()),
+        line.lag
+            .map_or_else(|| "?".to_owned(), |lag| Grouped(lag).to_string()),
         time_lag(line),
         line.reason.as_deref().map(visible).unwrap_or_default(),
     ]
 }
 
 fn time_lag(line: &GroupLine) -> String {
-    let Some(seconds) = line.time_lag_s else { return "?".to_owned() };
-    #[allow(clippy::cast_possible_truncation, reason = "shown in whole milliseconds")]
+    let Some(seconds) = line.time_lag_s else {
+        return "?".to_owned();
+    };
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "shown in whole milliseconds"
+    )]
     let span = Span((seconds * 1000.0) as i64);
-    if line.time_lag_method.as_deref() == Some("at_least") { format!("≥ {span}") } else { span.to_string() }
+    if line.time_lag_method.as_deref() == Some("at_least") {
+        format!("≥ {span}")
+    } else {
+        span.to_string()
+    }
 }
 
 fn paint(status: &str) -> String {
@@ -162,7 +180,9 @@ fn paint(status: &str) -> String {
 
 /// Names are foreign text: control characters would write into the operator's terminal.
 fn visible(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
 }
 
 #[cfg(test)]

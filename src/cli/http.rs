@@ -15,7 +15,12 @@ use super::Failure;
 #[derive(Debug, Args)]
 pub(super) struct ServerArgument {
     /// Address of the running lagline
-    #[arg(long, env = "LAGLINE_URL", default_value = "http://127.0.0.1:8000", value_name = "URL")]
+    #[arg(
+        long,
+        env = "LAGLINE_URL",
+        default_value = "http://127.0.0.1:8000",
+        value_name = "URL"
+    )]
     url: Url,
     /// File with the token, when the server wants one for reading
     #[arg(long, env = "LAGLINE_TOKEN_FILE", value_name = "FILE")]
@@ -43,12 +48,17 @@ impl ServerArgument {
     ) -> anyhow::Result<T> {
         let mut url = self.url.join(path).context("the address takes no path")?;
         url.query_pairs_mut().extend_pairs(query);
-        let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).build()?;
+        let client = reqwest::Client::builder()
+            .timeout(Duration::from_secs(30))
+            .build()?;
         let mut request = client.get(url);
         if let Some(file) = &self.token_file {
             let token = std::fs::read_to_string(file)
                 .with_context(|| format!("cannot read {}", file.display()))?;
-            request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.trim_end()));
+            request = request.header(
+                header::AUTHORIZATION,
+                format!("Bearer {}", token.trim_end()),
+            );
         }
         let answer = request.send().await.map_err(|error| {
             anyhow::anyhow!(

@@ -3,9 +3,7 @@
 //! Exit codes: 0 done, 1 something failed while running, 2 the arguments or the configuration are
 //! wrong. Everything a script may read goes to standard output, everything else to standard error.
 
-mod check;
 mod dead_letters;
-mod demo;
 mod groups;
 mod http;
 mod output;
@@ -36,7 +34,13 @@ struct Arguments {
     #[command(subcommand)]
     command: Command,
     /// What is logged to standard error: error, warn, info, debug, trace (or a tracing filter)
-    #[arg(long, global = true, env = "LAGLINE_LOG", default_value = "info", value_name = "LEVEL")]
+    #[arg(
+        long,
+        global = true,
+        env = "LAGLINE_LOG",
+        default_value = "info",
+        value_name = "LEVEL"
+    )]
     log: String,
 }
 
@@ -47,15 +51,6 @@ enum Command {
   lagline run --config /etc/lagline.toml
   lagline run --bootstrap kafka-1:9092,kafka-2:9092")]
     Run(run::RunArguments),
-    /// Check the configuration; with --connect also every cluster and sink
-    #[command(after_help = "Examples:
-  lagline check --config lagline.toml
-  lagline check --config lagline.toml --connect")]
-    Check(check::CheckArguments),
-    /// Run with a simulated Kafka and a believable workload
-    #[command(after_help = "Example:
-  lagline demo --listen 127.0.0.1:8000")]
-    Demo(demo::DemoArguments),
     /// List the groups of a running lagline with status, lag, time lag and reason
     #[command(after_help = "Examples:
   lagline groups
@@ -107,7 +102,11 @@ impl From<anyhow::Error> for Failure {
         let closed = error
             .downcast_ref::<std::io::Error>()
             .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe);
-        if closed { Failure::Closed } else { Failure::Failed(error) }
+        if closed {
+            Failure::Closed
+        } else {
+            Failure::Failed(error)
+        }
     }
 }
 
@@ -138,11 +137,11 @@ pub fn main() -> ExitCode {
     };
     let result = match arguments.command {
         Command::Run(command) => run::run(&command, &arguments.log),
-        Command::Check(command) => check::run(&command, &arguments.log),
-        Command::Demo(command) => demo::run(&command, &arguments.log),
         Command::Groups(command) => groups::run(&command),
         Command::DeadLetters(command) => dead_letters::run(&command, &arguments.log),
-        Command::Config { command: ConfigCommand::Example } => output::print(config::EXAMPLE),
+        Command::Config {
+            command: ConfigCommand::Example,
+        } => output::print(config::EXAMPLE),
         Command::Version => output::print(&Arguments::command().render_version()),
     };
     match result {
@@ -161,9 +160,15 @@ pub fn main() -> ExitCode {
 /// Reads and checks the configuration file.
 fn load(argument: &ConfigArgument) -> Result<Config, Failure> {
     let path = &argument.config;
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::Failed(anyhow::anyhow!("cannot read {}: {error}", path.display())))?;
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Failure::Failed(anyhow::anyhow!("cannot read {}: {error}", path.display()))
+    })?;
     let env = |name: &str| std::env::var(name).ok();
     let read = |path: &std::path::Path| std::fs::read_to_string(path);
-    Ok(config::load(&text, &path.display().to_string(), &env, &read)?)
+    Ok(config::load(
+        &text,
+        &path.display().to_string(),
+        &env,
+        &read,
+    )?)
 }

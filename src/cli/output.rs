@@ -42,7 +42,10 @@ pub(super) fn start_log(filter: &str) -> Result<LogLevel, Failure> {
         .with_ansi(std::io::stderr().is_terminal() && !no_color())
         .with_target(false)
         .with_writer(std::io::stderr);
-    tracing_subscriber::registry().with(parsed).with(lines).init();
+    tracing_subscriber::registry()
+        .with(parsed)
+        .with(lines)
+        .init();
     Ok(LogLevel::new(filter, move |level| {
         if let Err(error) = handle.reload(EnvFilter::new(level)) {
             tracing::warn!(%error, "the log level could not be changed");

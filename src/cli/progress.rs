@@ -61,7 +61,10 @@ struct Reading {
 impl Shown {
     fn new(terminal: bool) -> Self {
         let bars = terminal.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
-        Self { bars, clusters: BTreeMap::new() }
+        Self {
+            bars,
+            clusters: BTreeMap::new(),
+        }
     }
 
     fn update(&mut self, name: &ClusterName, phase: Phase) {
@@ -71,12 +74,15 @@ impl Shown {
             Phase::Running => return self.done(name),
         };
         let bars = self.bars.as_ref();
-        let reading = self.clusters.entry(name.clone()).or_insert_with(|| Reading {
-            since: Stopwatch::start(),
-            line: Stopwatch::start(),
-            bar: bars.map(|bars| bars.add(bar(name))),
-            done: false,
-        });
+        let reading = self
+            .clusters
+            .entry(name.clone())
+            .or_insert_with(|| Reading {
+                since: Stopwatch::start(),
+                line: Stopwatch::start(),
+                bar: bars.map(|bars| bars.add(bar(name))),
+                done: false,
+            });
         let elapsed = reading.since.elapsed();
         match &reading.bar {
             Some(bar) => {
@@ -102,7 +108,11 @@ impl Shown {
     }
 
     fn finish(&self) {
-        for bar in self.clusters.values().filter_map(|reading| reading.bar.as_ref()) {
+        for bar in self
+            .clusters
+            .values()
+            .filter_map(|reading| reading.bar.as_ref())
+        {
             bar.finish_and_clear();
         }
     }
@@ -121,11 +131,18 @@ fn bar(name: &ClusterName) -> ProgressBar {
 }
 
 /// "42 %, 1,234,567 of 3,000,000 records, 812,000 records/s, 2 s left".
-#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "shown rounded")]
+#[allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "shown rounded"
+)]
 fn words(read: i64, total: i64, elapsed: Duration) -> String {
     let mut text = format!("{} of {} records", Grouped(read), Grouped(total));
     if total > 0 {
-        text = format!("{} %, {text}", (read.clamp(0, total) as f64 / total as f64 * 100.0) as i64);
+        text = format!(
+            "{} %, {text}",
+            (read.clamp(0, total) as f64 / total as f64 * 100.0) as i64
+        );
     }
     let rate = read as f64 / elapsed.as_secs_f64().max(0.001);
     if rate >= 1.0 {

@@ -20,7 +20,12 @@ pub(super) struct RunArguments {
     #[arg(long, short, value_name = "FILE", env = "LAGLINE_CONFIG")]
     config: Option<std::path::PathBuf>,
     /// Without a configuration: addresses of one cluster, which is then called "default"
-    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', conflicts_with = "config")]
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        value_delimiter = ',',
+        conflicts_with = "config"
+    )]
     bootstrap: Vec<String>,
     /// Address to listen on, instead of the configured one
     #[arg(long, value_name = "ADDRESS:PORT")]
@@ -30,7 +35,9 @@ pub(super) struct RunArguments {
 impl RunArguments {
     fn config(&self) -> Result<Config, Failure> {
         let mut config = match (&self.config, self.bootstrap.as_slice()) {
-            (Some(config), _) => load(&ConfigArgument { config: config.clone() })?,
+            (Some(config), _) => load(&ConfigArgument {
+                config: config.clone(),
+            })?,
             (None, []) => {
                 return Err(Failure::Usage(
                     "nothing to watch: give --config FILE or --bootstrap HOST:PORT".to_owned(),

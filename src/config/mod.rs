@@ -80,7 +80,12 @@ pub struct StoreConfig {
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { path: None, max_size: 20 << 30, memory: 64 << 20, journal: DAY }
+        Self {
+            path: None,
+            max_size: 20 << 30,
+            memory: 64 << 20,
+            journal: DAY,
+        }
     }
 }
 
@@ -121,7 +126,13 @@ pub fn load(
     env: &dyn Fn(&str) -> Option<String>,
     read: &dyn Fn(&Path) -> std::io::Result<String>,
 ) -> Result<Config, Problems> {
-    let source = Source { file, text, env, read, problems: Vec::new().into() };
+    let source = Source {
+        file,
+        text,
+        env,
+        read,
+        problems: Vec::new().into(),
+    };
     let config = match toml_edit::Document::parse(text) {
         Ok(document) => Some(config(&Section::root(&source, document.as_table()))),
         Err(error) => {
@@ -134,12 +145,17 @@ pub fn load(
     list.dedup();
     match config {
         Some(config) if list.is_empty() => Ok(config),
-        _ => Err(Problems { file: file.to_owned(), list }),
+        _ => Err(Problems {
+            file: file.to_owned(),
+            list,
+        }),
     }
 }
 
 fn config(root: &Section<'_>) -> Config {
-    let interval = root.duration("interval", SECOND..=3600 * SECOND).unwrap_or(10 * SECOND);
+    let interval = root
+        .duration("interval", SECOND..=3600 * SECOND)
+        .unwrap_or(10 * SECOND);
     let server = server(&root.section("server"));
     let store = store(&root.section("store"));
     let rules = rules(&root.section("rules"), &Rules::default());
@@ -149,7 +165,8 @@ fn config(root: &Section<'_>) -> Config {
         all.insert(ClusterName::new(name), clusters::cluster(&section, &rules));
     }
     if all.is_empty() {
-        root.section("clusters").problem("no cluster is configured: add [clusters.NAME.kafka]");
+        root.section("clusters")
+            .problem("no cluster is configured: add [clusters.NAME.kafka]");
     }
     let mut sinks = BTreeMap::new();
     for (name, section) in root.named("sinks") {
@@ -159,7 +176,13 @@ fn config(root: &Section<'_>) -> Config {
         }
     }
     root.finish();
-    Config { interval, server, store, clusters: all, sinks }
+    Config {
+        interval,
+        server,
+        store,
+        clusters: all,
+        sinks,
+    }
 }
 
 /// Names of clusters and sinks stand in addresses, file names and metrics.
@@ -173,16 +196,23 @@ fn check_name(section: &Section<'_>, name: &str) {
 fn server(section: &Section<'_>) -> ServerSettings {
     let defaults = ServerSettings::default();
     let listen = section.parsed("listen", |text| {
-        text.parse().map_err(|_| "expected an address with a port such as \"127.0.0.1:8000\"".into())
+        text.parse()
+            .map_err(|_| "expected an address with a port such as \"127.0.0.1:8000\"".into())
     });
     let settings = ServerSettings {
         listen: listen.unwrap_or(defaults.listen),
         token: section.secret("token"),
         read_token: section.boolean("read_token").unwrap_or(defaults.read_token),
         cors_origin: section.string("cors_origin"),
-        burrow_metrics: section.boolean("burrow_metrics").unwrap_or(defaults.burrow_metrics),
+        burrow_metrics: section
+            .boolean("burrow_metrics")
+            .unwrap_or(defaults.burrow_metrics),
     };
-    if settings.token.as_ref().is_some_and(|token| token.reveal().len() < 8) {
+    if settings
+        .token
+        .as_ref()
+        .is_some_and(|token| token.reveal().len() < 8)
+    {
         section.problem_at("token_file", "expected a token of 8 characters or more");
     }
     if settings.read_token && settings.token.is_none() {
@@ -198,7 +228,9 @@ fn store(section: &Section<'_>) -> StoreConfig {
         path: section.path_of("path"),
         max_size: section.size("max_size").unwrap_or(defaults.max_size),
         memory: section.size("memory").unwrap_or(defaults.memory),
-        journal: section.duration("journal", 60 * SECOND..=30 * DAY).unwrap_or(defaults.journal),
+        journal: section
+            .duration("journal", 60 * SECOND..=30 * DAY)
+            .unwrap_or(defaults.journal),
     };
     if config.max_size < 16 << 20 {
         section.problem_at("max_size", "expected 16MiB or more");
@@ -230,11 +262,16 @@ fn rules(section: &Section<'_>, defaults: &Rules) -> Rules {
         minimum_complete: section
             .number("minimum_complete", 0.0..=1.0)
             .map_or(defaults.minimum_complete, |n| n as f32),
-        allowed_lag: section.integer("allowed_lag", 0..=i64::MAX).unwrap_or(defaults.allowed_lag),
+        allowed_lag: section
+            .integer("allowed_lag", 0..=i64::MAX)
+            .unwrap_or(defaults.allowed_lag),
         commit_lag: section
             .choice(
                 "commit_lag",
-                &[("last_poll", CommitLag::LastPoll), ("interpolated", CommitLag::Interpolated)],
+                &[
+                    ("last_poll", CommitLag::LastPoll),
+                    ("interpolated", CommitLag::Interpolated),
+                ],
             )
             .unwrap_or(defaults.commit_lag),
     };
@@ -247,12 +284,15 @@ fn rules(section: &Section<'_>, defaults: &Rules) -> Rules {
 
 /// `include` and `exclude` of a table.
 fn wanted(section: &Section<'_>) -> patterns::Patterns {
-    let include = section.strings("include").unwrap_or_else(|| vec!["*".to_owned()]);
+    let include = section
+        .strings("include")
+        .unwrap_or_else(|| vec!["*".to_owned()]);
     let exclude = section.strings("exclude").unwrap_or_default();
     let mut all = patterns::Patterns::all();
-    for (key, include, exclude) in
-        [("include", include.as_slice(), &[][..]), ("exclude", &[][..], exclude.as_slice())]
-    {
+    for (key, include, exclude) in [
+        ("include", include.as_slice(), &[][..]),
+        ("exclude", &[][..], exclude.as_slice()),
+    ] {
         if let Err(error) = patterns::Patterns::new(include, exclude) {
             section.problem_at(key, error.to_string());
             return all;

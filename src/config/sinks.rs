@@ -75,7 +75,10 @@ fn influxdb(section: &Section<'_>) -> Option<SinkKind> {
     section.require("url");
     let url = section.url("url");
     let targets = [
-        (section.section("v1"), influx_v1 as fn(&Section<'_>) -> Option<Target>),
+        (
+            section.section("v1"),
+            influx_v1 as fn(&Section<'_>) -> Option<Target>,
+        ),
         (section.section("v2"), influx_v2),
         (section.section("v3"), influx_v3),
     ];
@@ -176,7 +179,10 @@ fn namespace(text: &str) -> Result<String, String> {
 
 fn auth(section: &Section<'_>) -> Auth {
     let ways = ["username", "api_key", "bearer"];
-    let written: Vec<_> = ways.into_iter().filter(|key| section.has_secret(key)).collect();
+    let written: Vec<_> = ways
+        .into_iter()
+        .filter(|key| section.has_secret(key))
+        .collect();
     if written.len() > 1 {
         section.problem("expected only one of `username`, `api_key_file` and `bearer_file`");
     }
@@ -226,7 +232,8 @@ fn required(section: &Section<'_>, key: &str) -> Option<String> {
     section.require(key);
     section.parsed(key, |text| {
         let fine = !text.is_empty() && !text.contains(char::is_control);
-        fine.then(|| text.to_owned()).ok_or_else(|| "expected a name".to_owned())
+        fine.then(|| text.to_owned())
+            .ok_or_else(|| "expected a name".to_owned())
     })
 }
 
@@ -234,7 +241,9 @@ fn delivery(section: &Section<'_>) -> DeliverySettings {
     let defaults = DeliverySettings::default();
     let count = |key: &str, most: i64, default: usize| {
         let number = section.integer(key, 1..=most);
-        number.and_then(|n| usize::try_from(n).ok()).unwrap_or(default)
+        number
+            .and_then(|n| usize::try_from(n).ok())
+            .unwrap_or(default)
     };
     let names = |key: &str| {
         let section = section.section(key);
@@ -242,14 +251,19 @@ fn delivery(section: &Section<'_>) -> DeliverySettings {
         section.finish();
         patterns
     };
-    let max_bytes = section.size("max_bytes").and_then(|n| usize::try_from(n).ok());
+    let max_bytes = section
+        .size("max_bytes")
+        .and_then(|n| usize::try_from(n).ok());
     if max_bytes.is_some_and(|n| n < 10_000) {
         section.problem_at("max_bytes", "expected 10kB or more");
     }
     let every = section.integer("every", 1..=1_000_000);
     let settings = DeliverySettings {
         detail: section
-            .choice("detail", &Detail::ALL.map(|detail| (detail.as_str(), detail)))
+            .choice(
+                "detail",
+                &Detail::ALL.map(|detail| (detail.as_str(), detail)),
+            )
             .unwrap_or(defaults.detail),
         clusters: names("clusters"),
         groups: names("groups"),
@@ -260,7 +274,9 @@ fn delivery(section: &Section<'_>) -> DeliverySettings {
                 &[("all", Partitions::All), ("lagging", Partitions::Lagging)],
             )
             .unwrap_or(defaults.partitions),
-        every: every.and_then(|n| u32::try_from(n).ok()).unwrap_or(defaults.every),
+        every: every
+            .and_then(|n| u32::try_from(n).ok())
+            .unwrap_or(defaults.every),
         start: section
             .choice(
                 "start",

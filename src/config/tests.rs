@@ -44,9 +44,11 @@ fn the_example_is_valid_and_says_the_defaults() {
 #[test]
 fn the_examples_comments_name_existing_keys() {
     let is_code = |line: &str| {
-        line.starts_with('[') || line.split_once(" = ").is_some_and(|(key, _)| {
-            key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_.\"".contains(c))
-        })
+        line.starts_with('[')
+            || line.split_once(" = ").is_some_and(|(key, _)| {
+                key.chars()
+                    .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_.\"".contains(c))
+            })
     };
     let text: Vec<&str> = EXAMPLE
         .lines()
@@ -78,7 +80,10 @@ fn fills_in_the_environment_and_secret_files() {
     assert_eq!(cluster.rules.intervals, 12);
     let password = cluster.kafka.sasl.as_ref().unwrap().password.reveal();
     assert_eq!(password, "from-the-environment");
-    assert_eq!(config.server.token.as_ref().unwrap().reveal(), "from-a-file");
+    assert_eq!(
+        config.server.token.as_ref().unwrap().reveal(),
+        "from-a-file"
+    );
     let shown = format!("{config:?}");
     assert!(!shown.contains("from-"), "{shown}");
 }
@@ -129,9 +134,21 @@ namespace = "Prod"
 fn names_what_is_missing_or_contradicts() {
     for (text, expected, why) in [
         ("", "clusters: no cluster is configured", "an empty file"),
-        ("[clusters.a]", "`bootstrap_servers` is missing", "a cluster without addresses"),
-        ("[clusters.a.kafka]\nbootstrap_servers = []", "at least one address", "no address"),
-        ("[clusters.a.kafka]\nbootstrap_servers = [\"k\"]", "such as \"kafka-1:9092\"", "no port"),
+        (
+            "[clusters.a]",
+            "`bootstrap_servers` is missing",
+            "a cluster without addresses",
+        ),
+        (
+            "[clusters.a.kafka]\nbootstrap_servers = []",
+            "at least one address",
+            "no address",
+        ),
+        (
+            "[clusters.a.kafka]\nbootstrap_servers = [\"k\"]",
+            "such as \"kafka-1:9092\"",
+            "no port",
+        ),
         (
             "[clusters.a.kafka]\nbootstrap_servers = [\"k:1\"]\nproperties = { \"group.id\" = \"x\" }",
             "clusters.a.kafka.properties.group.id",
@@ -142,12 +159,36 @@ fn names_what_is_missing_or_contradicts() {
             "librdkafka has no property of this name",
             "a mistyped property",
         ),
-        ("interval = ", "lagline.toml:1:", "a syntax error has a place"),
-        ("[sinks.x]", "expected exactly one kind", "a sink without a kind"),
-        ("[sinks.\"a/b\".jsonl]\npath = \"-\"", "expected a name of letters", "a name for a path"),
-        ("[server]\nread_token = true", "needs `token_file`", "nothing to check against"),
-        ("[server]\ntoken_file = \"/no\"", "cannot read /no", "an unreadable secret"),
-        ("[server]\nlisten = 8000", "expected a text in quotes", "a wrong type"),
+        (
+            "interval = ",
+            "lagline.toml:1:",
+            "a syntax error has a place",
+        ),
+        (
+            "[sinks.x]",
+            "expected exactly one kind",
+            "a sink without a kind",
+        ),
+        (
+            "[sinks.\"a/b\".jsonl]\npath = \"-\"",
+            "expected a name of letters",
+            "a name for a path",
+        ),
+        (
+            "[server]\nread_token = true",
+            "needs `token_file`",
+            "nothing to check against",
+        ),
+        (
+            "[server]\ntoken_file = \"/no\"",
+            "cannot read /no",
+            "an unreadable secret",
+        ),
+        (
+            "[server]\nlisten = 8000",
+            "expected a text in quotes",
+            "a wrong type",
+        ),
         (
             "[sinks.i.influxdb]\nurl = \"http://u:p@h\"\nv1 = { database = \"d\" }",
             "a secret does not belong here",

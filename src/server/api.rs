@@ -58,13 +58,19 @@ pub(super) async fn groups(
     let mut notes = Vec::new();
     let mut evaluations = Vec::new();
     for (name, handle) in &state.clusters {
-        if wanted.cluster.as_deref().is_some_and(|cluster| cluster != name.as_str()) {
+        if wanted
+            .cluster
+            .as_deref()
+            .is_some_and(|cluster| cluster != name.as_str())
+        {
             continue;
         }
         let latest = handle.latest.borrow().clone();
         let health = handle.health.borrow().clone();
         let note = match (health.phase, health.reason) {
-            (Phase::Loading { read, total }, _) => Some(format!("loading, {read} of {total} records read")),
+            (Phase::Loading { read, total }, _) => {
+                Some(format!("loading, {read} of {total} records read"))
+            }
             (Phase::Waiting | Phase::Running, Some(reason)) => Some(reason),
             (Phase::Waiting, None) => Some("nobody has committed an offset yet".to_owned()),
             (Phase::Running, None) => None,
@@ -77,7 +83,14 @@ pub(super) async fn groups(
         .flat_map(|evaluation| evaluation.groups.iter().map(move |g| row(evaluation, g)))
         .filter(|row| wanted.statuses.is_empty() || wanted.statuses.contains(&row.status))
         .collect();
-    rows.sort_by_key(|row| (Reverse(row.status_code), Reverse(row.total_lag), row.cluster, row.group));
+    rows.sort_by_key(|row| {
+        (
+            Reverse(row.status_code),
+            Reverse(row.total_lag),
+            row.cluster,
+            row.group,
+        )
+    });
     Json(json!({ "groups": rows, "clusters": notes })).into_response()
 }
 

@@ -18,7 +18,10 @@ pub(super) fn may_change(
         Some(token) if has_token(headers, token.reveal()) => Ok(()),
         Some(_) => Err((StatusCode::UNAUTHORIZED, "a bearer token is needed")),
         None if state.settings.listen.ip().is_loopback() => Ok(()),
-        None => Err((StatusCode::FORBIDDEN, "needs server.token_file in the configuration")),
+        None => Err((
+            StatusCode::FORBIDDEN,
+            "needs server.token_file in the configuration",
+        )),
     }
 }
 
@@ -31,10 +34,14 @@ pub(super) fn may_read(state: &State, headers: &HeaderMap) -> bool {
 }
 
 fn has_token(headers: &HeaderMap, token: &str) -> bool {
-    let sent = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let sent = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
     let sent = sent.and_then(|value| {
         let (scheme, token) = value.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+        scheme
+            .eq_ignore_ascii_case("bearer")
+            .then_some(token.trim())
     });
     sent.is_some_and(|sent| sent.as_bytes().ct_eq(token.as_bytes()).into())
 }
@@ -42,9 +49,18 @@ fn has_token(headers: &HeaderMap, token: &str) -> bool {
 /// A browser names the page that sends a request. Only pages served from here, or from the
 /// configured origin, may change something.
 fn is_foreign_page(state: &State, headers: &HeaderMap) -> bool {
-    let Some(origin) = headers.get(header::ORIGIN) else { return false };
-    let Ok(origin) = origin.to_str() else { return true };
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let is_own = origin.split_once("://").is_some_and(|(_, from)| from == host);
+    let Some(origin) = headers.get(header::ORIGIN) else {
+        return false;
+    };
+    let Ok(origin) = origin.to_str() else {
+        return true;
+    };
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or_default();
+    let is_own = origin
+        .split_once("://")
+        .is_some_and(|(_, from)| from == host);
     !is_own && state.settings.cors_origin.as_deref() != Some(origin)
 }

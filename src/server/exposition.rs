@@ -24,12 +24,23 @@ pub(super) struct Family<'a> {
 
 impl Exposition {
     pub(super) fn with_capacity(bytes: usize) -> Self {
-        Self { text: String::with_capacity(bytes) }
+        Self {
+            text: String::with_capacity(bytes),
+        }
     }
 
     /// Begins a family; its head is written with the first sample.
-    pub(super) fn family(&mut self, name: &'static str, kind: Kind, help: &'static str) -> Family<'_> {
-        Family { text: &mut self.text, name, head: Some((kind, help)) }
+    pub(super) fn family(
+        &mut self,
+        name: &'static str,
+        kind: Kind,
+        help: &'static str,
+    ) -> Family<'_> {
+        Family {
+            text: &mut self.text,
+            name,
+            head: Some((kind, help)),
+        }
     }
 
     pub(super) fn into_text(self) -> String {
@@ -46,7 +57,12 @@ impl Family<'_> {
                 Kind::Counter => "counter",
             };
             // Writing to a String cannot fail, here and below.
-            drop(write!(self.text, "# HELP {0} {help}\n# TYPE {0} {kind}\n", self.name));
+            write!(
+                self.text,
+                "# HELP {0} {help}\n# TYPE {0} {kind}\n",
+                self.name
+            )
+            .ok();
         }
         self.text.push_str(self.name);
         if !labels.is_empty() {
@@ -54,7 +70,7 @@ impl Family<'_> {
             self.text.push_str(labels);
             self.text.push('}');
         }
-        drop(writeln!(self.text, " {value}"));
+        writeln!(self.text, " {value}").ok();
     }
 
     /// Writes one sample with a whole number; for the families with very many samples.

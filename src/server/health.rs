@@ -49,7 +49,9 @@ fn cluster(handle: &ClusterHandle, now: Timestamp) -> Value {
     let problem = handle.reader.problem();
     let (phase, progress) = match health.phase {
         Phase::Waiting => ("waiting", None),
-        Phase::Loading { read, total } => ("loading", Some(json!({ "read": read, "total": total }))),
+        Phase::Loading { read, total } => {
+            ("loading", Some(json!({ "read": read, "total": total })))
+        }
         Phase::Running => ("running", None),
     };
     let is_ok = health.up && problem.is_none() && !matches!(health.phase, Phase::Loading { .. });

@@ -32,18 +32,30 @@ pub(super) async fn answer(Extract(state): Extract<Arc<State>>) -> impl IntoResp
 }
 
 fn text(state: &State) -> Bytes {
-    let newest: Vec<Option<Arc<Evaluation>>> =
-        state.clusters.values().map(|handle| handle.latest.borrow().clone()).collect();
+    let newest: Vec<Option<Arc<Evaluation>>> = state
+        .clusters
+        .values()
+        .map(|handle| handle.latest.borrow().clone())
+        .collect();
     // Whoever comes while it is rendered waits for it instead of rendering it again.
-    let mut cache = state.metrics.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut cache = state
+        .metrics
+        .0
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     if let Some(rendered) = &*cache
         && is_same(&rendered.of, &newest)
     {
         return rendered.text.clone();
     }
-    let capacity = cache.as_ref().map_or(1 << 14, |rendered| rendered.text.len() + 4096);
+    let capacity = cache
+        .as_ref()
+        .map_or(1 << 14, |rendered| rendered.text.len() + 4096);
     let text = Bytes::from(render(state, &newest, capacity));
-    *cache = Some(Rendered { of: newest, text: text.clone() });
+    *cache = Some(Rendered {
+        of: newest,
+        text: text.clone(),
+    });
     text
 }
 
@@ -83,29 +95,54 @@ fn cluster_labels(evaluation: &Evaluation) -> Labels {
 fn clusters(out: &mut Exposition, evaluations: &[&Evaluation]) {
     type Number = fn(&Evaluation) -> Option<f64>;
     let numbers: [(&str, &str, Number); 8] = [
-        ("lagline_cluster_up", "1 when Kafka answered for the last beat.", |e| {
-            Some(f64::from(u8::from(e.summary.up)))
+        (
+            "lagline_cluster_up",
+            "1 when Kafka answered for the last beat.",
+            |e| Some(f64::from(u8::from(e.summary.up))),
+        ),
+        ("lagline_cluster_brokers", "Brokers of the cluster.", |e| {
+            e.summary.brokers.map(f64::from)
         }),
-        ("lagline_cluster_brokers", "Brokers of the cluster.", |e| e.summary.brokers.map(f64::from)),
-        ("lagline_cluster_groups", "Consumer groups.", |e| Some(f64::from(e.summary.groups))),
-        ("lagline_cluster_groups_bad", "Consumer groups in WARN or ERR.", |e| {
-            Some(f64::from(e.summary.groups_bad))
+        ("lagline_cluster_groups", "Consumer groups.", |e| {
+            Some(f64::from(e.summary.groups))
         }),
-        ("lagline_cluster_beat_timestamp_seconds", "The last beat, Unix time.", |e| {
-            #[allow(clippy::cast_precision_loss, reason = "milliseconds fit until the year 287396")]
-            Some(e.beat.as_ms() as f64 / 1000.0)
-        }),
-        ("lagline_cluster_evaluate_seconds", "Duration of the last evaluation.", |e| {
-            e.summary.evaluate_ms.get().map(|ms| f64::from(ms) / 1000.0)
-        }),
-        ("lagline_cluster_reader_lag", "Records of the offsets topic not read yet.", |e| {
-            #[allow(clippy::cast_precision_loss, reason = "shown rounded")]
-            e.summary.reader_lag.get().map(|lag| lag as f64)
-        }),
-        ("lagline_cluster_clock_offset_seconds", "Broker clock minus own clock.", |e| {
-            #[allow(clippy::cast_precision_loss, reason = "shown rounded")]
-            e.summary.clock_offset_ms.get().map(|ms| ms as f64 / 1000.0)
-        }),
+        (
+            "lagline_cluster_groups_bad",
+            "Consumer groups in WARN or ERR.",
+            |e| Some(f64::from(e.summary.groups_bad)),
+        ),
+        (
+            "lagline_cluster_beat_timestamp_seconds",
+            "The last beat, Unix time.",
+            |e| {
+                #[allow(
+                    clippy::cast_precision_loss,
+                    reason = "milliseconds fit until the year 287396"
+                )]
+                Some(e.beat.as_ms() as f64 / 1000.0)
+            },
+        ),
+        (
+            "lagline_cluster_evaluate_seconds",
+            "Duration of the last evaluation.",
+            |e| e.summary.evaluate_ms.get().map(|ms| f64::from(ms) / 1000.0),
+        ),
+        (
+            "lagline_cluster_reader_lag",
+            "Records of the offsets topic not read yet.",
+            |e| {
+                #[allow(clippy::cast_precision_loss, reason = "shown rounded")]
+                e.summary.reader_lag.get().map(|lag| lag as f64)
+            },
+        ),
+        (
+            "lagline_cluster_clock_offset_seconds",
+            "Broker clock minus own clock.",
+            |e| {
+                #[allow(clippy::cast_precision_loss, reason = "shown rounded")]
+                e.summary.clock_offset_ms.get().map(|ms| ms as f64 / 1000.0)
+            },
+        ),
     ];
     for (name, help, number) in numbers {
         let mut family = out.family(name, Kind::Gauge, help);
@@ -196,7 +233,11 @@ fn groups(out: &mut Exposition, evaluations: &[&Evaluation]) {
     each_group(evaluations, "group", |labels, group| {
         family.known(labels.as_str(), group.totals.time_lag.map(|t| t.seconds));
     });
-    let mut family = out.family("lagline_group_members", Kind::Gauge, "Members of the group.");
+    let mut family = out.family(
+        "lagline_group_members",
+        Kind::Gauge,
+        "Members of the group.",
+    );
     each_group(evaluations, "group", |labels, group| {
         family.integer(labels.as_str(), i64::from(group.totals.members));
     });
@@ -282,7 +323,11 @@ fn topics(out: &mut Exposition, evaluations: &[&Evaluation]) {
     ] {
         let mut family = out.family(name, Kind::Gauge, help);
         each_topic_partition(evaluations, |labels, partition| {
-            let offset = if is_end { partition.end } else { partition.begin };
+            let offset = if is_end {
+                partition.end
+            } else {
+                partition.begin
+            };
             if let Some(offset) = offset.get() {
                 family.integer(labels, offset);
             }
@@ -369,9 +414,12 @@ fn sinks(out: &mut Exposition, state: &State) {
 fn store(out: &mut Exposition, state: &State) {
     let health = state.store.health();
     let help = "1 while evaluations are durable.";
-    out.family("lagline_store_durable", Kind::Gauge, help).sample("", u8::from(health.durable));
-    out.family("lagline_store_bytes", Kind::Gauge, "Size of the store.").sample("", health.bytes);
-    out.family("lagline_store_frames", Kind::Gauge, "Journaled frames.").sample("", health.frames);
+    out.family("lagline_store_durable", Kind::Gauge, help)
+        .sample("", u8::from(health.durable));
+    out.family("lagline_store_bytes", Kind::Gauge, "Size of the store.")
+        .sample("", health.bytes);
+    out.family("lagline_store_frames", Kind::Gauge, "Journaled frames.")
+        .sample("", health.frames);
     let help = "Frames that could not be read back and were skipped.";
     out.family("lagline_store_corrupt_frames_total", Kind::Counter, help)
         .sample("", health.corrupt_frames);

@@ -12,6 +12,7 @@ mod metrics;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -81,7 +82,10 @@ impl LogLevel {
     /// A log at `level` (a word of tracing's), changed by `apply`.
     pub fn new(level: &str, apply: impl Fn(&'static str) + Send + Sync + 'static) -> Self {
         let word = burrow_level(level).unwrap_or("info");
-        Self { word: Mutex::new(word), apply: Box::new(apply) }
+        Self {
+            word: Mutex::new(word),
+            apply: Box::new(apply),
+        }
     }
 
     fn word(&self) -> &'static str {
@@ -90,7 +94,9 @@ impl LogLevel {
 
     /// Sets the level; false for an unknown one.
     fn set(&self, level: &str) -> bool {
-        let Some(word) = burrow_level(level) else { return false };
+        let Some(word) = burrow_level(level) else {
+            return false;
+        };
         *self.word.lock().unwrap_or_else(PoisonError::into_inner) = word;
         (self.apply)(if word == "fatal" { "error" } else { word });
         true
@@ -142,7 +148,10 @@ impl State {
         log_level: LogLevel,
     ) -> Self {
         Self {
-            clusters: clusters.into_iter().map(|handle| (handle.name.clone(), handle)).collect(),
+            clusters: clusters
+                .into_iter()
+                .map(|handle| (handle.name.clone(), handle))
+                .collect(),
             sinks,
             store,
             settings,
@@ -167,7 +176,10 @@ impl State {
                 Phase::Running => return None,
                 _ if unreachable => return None,
                 Phase::Waiting if health.up => return None,
-                Phase::Waiting => health.reason.clone().unwrap_or_else(|| "connecting".to_owned()),
+                Phase::Waiting => health
+                    .reason
+                    .clone()
+                    .unwrap_or_else(|| "connecting".to_owned()),
                 Phase::Loading { read, total } => format!("{read} of {total} records read"),
             };
             Some((name, why))
@@ -176,7 +188,10 @@ impl State {
 }
 
 fn host() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// Opens the address to listen on.
@@ -185,12 +200,13 @@ fn host() -> String {
 /// One sentence that names the address and what to do.
 pub async fn bind(listen: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(listen).await.map_err(|error| {
-        let advice = match error.kind() {
-            std::io::ErrorKind::AddrInUse => {
-                "another program listens there; choose another server.listen"
-            }
-            std::io::ErrorKind::PermissionDenied => "choose a port above 1023 in server.listen",
-            _ => "check server.listen",
+        let kind = error.kind();
+        let advice = if kind == ErrorKind::AddrInUse {
+            "another program listens there; choose another server.listen"
+        } else if kind == ErrorKind::PermissionDenied {
+            "choose a port above 1023 in server.listen"
+        } else {
+            "check server.listen"
         };
         anyhow::anyhow!("cannot listen on {listen}: {error}; {advice}")
     })
@@ -205,7 +221,9 @@ pub async fn serve(
     state: Arc<State>,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
-    axum::serve(listener, router(state)).with_graceful_shutdown(stop.cancelled_owned()).await
+    axum::serve(listener, router(state))
+        .with_graceful_shutdown(stop.cancelled_owned())
+        .await
 }
 
 /// All paths.
@@ -235,20 +253,39 @@ async fn fallback(Extract(state): Extract<Arc<State>>, request: Request) -> Resp
 }
 
 /// Checks the token for reading, and adds what every answer carries.
-async fn guard(Extract(state): Extract<Arc<State>>, request: Request, next: Next) -> Response<Body> {
+async fn guard(
+    Extract(state): Extract<Arc<State>>,
+    request: Request,
+    next: Next,
+) -> Response<Body> {
     // Probes of a container platform carry no token.
-    let is_probe = matches!(request.uri().path(), "/ready" | "/burrow/admin" | "/burrow/admin/ready");
+    let is_probe = matches!(
+        request.uri().path(),
+        "/ready" | "/burrow/admin" | "/burrow/admin/ready"
+    );
     let is_preflight = *request.method() == Method::OPTIONS;
     let may_read = is_probe || is_preflight || auth::may_read(&state, request.headers());
     let mut response = if may_read {
         next.run(request).await
     } else {
         let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
-        (StatusCode::UNAUTHORIZED, challenge, "a bearer token is needed\n").into_response()
+        (
+            StatusCode::UNAUTHORIZED,
+            challenge,
+            "a bearer token is needed\n",
+        )
+            .into_response()
     };
     let headers = response.headers_mut();
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    let origin = state.settings.cors_origin.as_deref().and_then(|origin| origin.parse().ok());
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    let origin = state
+        .settings
+        .cors_origin
+        .as_deref()
+        .and_then(|origin| origin.parse().ok());
     if let Some(origin) = origin {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         if is_preflight {

@@ -48,7 +48,10 @@ pub(super) async fn answer(state: &State, request: Request<'_>) -> Response<Body
     if !allowed.contains(request.method) {
         return wrong_method(&request, allowed);
     }
-    let asked = Asked { state, url: path::decode(request.path) };
+    let asked = Asked {
+        state,
+        url: path::decode(request.path),
+    };
     let outcome = if *request.method == Method::GET {
         asked.read(route).await
     } else {
@@ -82,15 +85,31 @@ fn methods(route: &Route) -> &'static [Method] {
 
 /// Unknown paths, and known ones with a slash too much (redirected).
 fn not_routed(request: &Request<'_>) -> Response<Body> {
-    let shorter = request.path.strip_suffix('/').filter(|shorter| path::route(shorter).is_some());
+    let shorter = request
+        .path
+        .strip_suffix('/')
+        .filter(|shorter| path::route(shorter).is_some());
     if let Some(shorter) = shorter {
         let is_get = *request.method == Method::GET;
-        let status =
-            if is_get { StatusCode::MOVED_PERMANENTLY } else { StatusCode::TEMPORARY_REDIRECT };
-        return response(status, "text/plain; charset=utf-8", Body::empty(), &[(header::LOCATION, shorter)]);
+        let status = if is_get {
+            StatusCode::MOVED_PERMANENTLY
+        } else {
+            StatusCode::TEMPORARY_REDIRECT
+        };
+        return response(
+            status,
+            "text/plain; charset=utf-8",
+            Body::empty(),
+            &[(header::LOCATION, shorter)],
+        );
     }
     let body = "{\"error\":true,\"message\":\"invalid request type\",\"result\":{}}\n";
-    response(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", body.into(), &[])
+    response(
+        StatusCode::NOT_FOUND,
+        "text/plain; charset=utf-8",
+        body.into(),
+        &[],
+    )
 }
 
 fn wrong_method(request: &Request<'_>, allowed: &[Method]) -> Response<Body> {
@@ -99,10 +118,20 @@ fn wrong_method(request: &Request<'_>, allowed: &[Method]) -> Response<Body> {
     let names = names.join(", ");
     let allow = [(header::ALLOW, names.as_str())];
     if *request.method == Method::OPTIONS {
-        return response(StatusCode::OK, "text/plain; charset=utf-8", Body::empty(), &allow);
+        return response(
+            StatusCode::OK,
+            "text/plain; charset=utf-8",
+            Body::empty(),
+            &allow,
+        );
     }
     let body = "Method Not Allowed\n";
-    response(StatusCode::METHOD_NOT_ALLOWED, "text/plain; charset=utf-8", body.into(), &allow)
+    response(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "text/plain; charset=utf-8",
+        body.into(),
+        &allow,
+    )
 }
 
 fn response(
@@ -132,41 +161,54 @@ struct Asked<'a> {
 impl Asked<'_> {
     async fn read(&self, route: Route) -> Outcome {
         match route {
-            Route::Admin => Ok(response(StatusCode::OK, "text/plain; charset=utf-8", "GOOD".into(), &[])),
+            Route::Admin => Ok(response(
+                StatusCode::OK,
+                "text/plain; charset=utf-8",
+                "GOOD".into(),
+                &[],
+            )),
             Route::Ready => Ok(self.ready()),
             Route::Clusters => {
                 let names: Vec<&str> = self.state.clusters.keys().map(|c| c.as_str()).collect();
                 Ok(self.ok("cluster list returned", &[("clusters", names)]))
             }
-            Route::Cluster { cluster } | Route::Module { kind: Kind::Cluster, name: cluster } => {
-                self.module(Kind::Cluster, &cluster)
-            }
+            Route::Cluster { cluster }
+            | Route::Module {
+                kind: Kind::Cluster,
+                name: cluster,
+            } => self.module(Kind::Cluster, &cluster),
             Route::Topics { cluster } => self.topics(&cluster),
             Route::Topic { cluster, topic } => self.topic(&cluster, &topic),
             Route::TopicConsumers { cluster, topic } => self.topic_consumers(&cluster, &topic),
             Route::Consumers { cluster } => self.consumers(&cluster),
             Route::Consumer { cluster, group } => self.consumer(&cluster, &group).await,
-            Route::ConsumerStatus { cluster, group, all } => self.status(&cluster, &group, all),
-            Route::Config => {
-                Ok(self.ok("main config returned", &modules::main(self.state)))
-            }
+            Route::ConsumerStatus {
+                cluster,
+                group,
+                all,
+            } => self.status(&cluster, &group, all),
+            Route::Config => Ok(self.ok("main config returned", &modules::main(self.state))),
             Route::Modules { kind } => Ok(self.modules(kind)),
             Route::Module { kind, name } => self.module(kind, &name),
-            Route::LogLevel => {
-                Ok(self.ok("log level returned", &[("level", self.state.log_level.word())]))
-            }
-            Route::ConsumerTopic { .. } => {
-                Err(Problem(StatusCode::METHOD_NOT_ALLOWED, "method not allowed"))
-            }
+            Route::LogLevel => Ok(self.ok(
+                "log level returned",
+                &[("level", self.state.log_level.word())],
+            )),
+            Route::ConsumerTopic { .. } => Err(Problem(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method not allowed",
+            )),
         }
     }
 
     async fn change(&self, route: Route, body: &[u8]) -> Outcome {
         match route {
             Route::Consumer { cluster, group } => self.forget(&cluster, group, None).await,
-            Route::ConsumerTopic { cluster, group, topic } => {
-                self.forget(&cluster, group, Some(topic)).await
-            }
+            Route::ConsumerTopic {
+                cluster,
+                group,
+                topic,
+            } => self.forget(&cluster, group, Some(topic)).await,
             Route::LogLevel => self.set_log_level(body),
             Route::Admin
             | Route::Ready
@@ -179,9 +221,10 @@ impl Asked<'_> {
             | Route::ConsumerStatus { .. }
             | Route::Config
             | Route::Modules { .. }
-            | Route::Module { .. } => {
-                Err(Problem(StatusCode::METHOD_NOT_ALLOWED, "method not allowed"))
-            }
+            | Route::Module { .. } => Err(Problem(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method not allowed",
+            )),
         }
     }
 
@@ -208,19 +251,34 @@ impl Asked<'_> {
         message: &str,
         payload: &[(&str, T)],
     ) -> Response<Body> {
-        let request = RequestInfo { url: &self.url, host: &self.state.host };
-        match serde_json::to_vec(&Answer { error, message, payload, request }) {
+        let request = RequestInfo {
+            url: &self.url,
+            host: &self.state.host,
+        };
+        match serde_json::to_vec(&Answer {
+            error,
+            message,
+            payload,
+            request,
+        }) {
             Ok(body) => response(status, "application/json", body.into(), &[]),
             Err(error) => {
                 tracing::error!(%error, "an answer could not be written as JSON");
-                response(StatusCode::INTERNAL_SERVER_ERROR, "application/json", Body::empty(), &[])
+                response(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "application/json",
+                    Body::empty(),
+                    &[],
+                )
             }
         }
     }
 
     fn cluster(&self, name: &str, message: &'static str) -> Result<&ClusterHandle, Problem> {
         let clusters = &self.state.clusters;
-        let found = clusters.get(name).or_else(|| clusters.get(path::decode(name).as_str()));
+        let found = clusters
+            .get(name)
+            .or_else(|| clusters.get(path::decode(name).as_str()));
         found.ok_or(Problem(StatusCode::NOT_FOUND, message))
     }
 
@@ -233,7 +291,10 @@ impl Asked<'_> {
                 Phase::Waiting => evaluation.summary.up,
                 Phase::Loading { .. } => false,
             })
-            .ok_or(Problem(StatusCode::SERVICE_UNAVAILABLE, "cluster is loading"))
+            .ok_or(Problem(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "cluster is loading",
+            ))
     }
 
     fn topics(&self, cluster: &str) -> Outcome {
@@ -245,19 +306,35 @@ impl Asked<'_> {
     fn topic(&self, cluster: &str, topic: &str) -> Outcome {
         const NOT_FOUND: Problem = Problem(StatusCode::NOT_FOUND, "cluster or topic not found");
         let evaluation = self.evaluation(self.cluster(cluster, NOT_FOUND.1)?)?;
-        let found = evaluation.topic(topic).or_else(|| evaluation.topic(&path::decode(topic)));
+        let found = evaluation
+            .topic(topic)
+            .or_else(|| evaluation.topic(&path::decode(topic)));
         // A partition whose end was never known has no offset, and a 0 would be a made-up fact.
-        let offsets: Option<Vec<i64>> =
-            found.ok_or(NOT_FOUND)?.partitions.iter().map(|p| p.last_end.get()).collect();
-        Ok(self.ok("topic offsets returned", &[("offsets", offsets.ok_or(NOT_FOUND)?)]))
+        let offsets: Option<Vec<i64>> = found
+            .ok_or(NOT_FOUND)?
+            .partitions
+            .iter()
+            .map(|p| p.last_end.get())
+            .collect();
+        Ok(self.ok(
+            "topic offsets returned",
+            &[("offsets", offsets.ok_or(NOT_FOUND)?)],
+        ))
     }
 
     fn topic_consumers(&self, cluster: &str, topic: &str) -> Outcome {
         let evaluation = self.evaluation(self.cluster(cluster, "cluster not found")?)?;
         let second = path::decode(topic);
-        let name = if evaluation.topic(topic).is_some() { topic } else { second.as_str() };
+        let name = if evaluation.topic(topic).is_some() {
+            topic
+        } else {
+            second.as_str()
+        };
         let readers = evaluation.groups.iter().filter(|group| {
-            group.topics.binary_search_by(|t| t.topic.as_str().cmp(name)).is_ok()
+            group
+                .topics
+                .binary_search_by(|t| t.topic.as_str().cmp(name))
+                .is_ok()
         });
         let names: Vec<&str> = readers.map(|group| group.id.as_str()).collect();
         Ok(self.ok("consumers of topic returned", &[("consumers", names)]))
@@ -277,7 +354,10 @@ impl Asked<'_> {
         let (reply, answer) = oneshot::channel();
         self.ask(cluster, Command::Windows { group, reply }).await?;
         let windows = wait(answer).await?.ok_or(NOT_FOUND)?;
-        let shape = WindowsShape { windows: &windows, intervals: cluster.settings.rules.intervals };
+        let shape = WindowsShape {
+            windows: &windows,
+            intervals: cluster.settings.rules.intervals,
+        };
         Ok(self.ok("consumer detail returned", &[("topics", shape)]))
     }
 
@@ -291,16 +371,22 @@ impl Asked<'_> {
             return Ok(not_found(cluster, group));
         };
         let evaluation = self.evaluation(handle)?;
-        let found =
-            evaluation.group(group).or_else(|| evaluation.group(path::decode(group).as_str()));
-        let Some(found) = found else { return Ok(not_found(cluster, group)) };
+        let found = evaluation
+            .group(group)
+            .or_else(|| evaluation.group(path::decode(group).as_str()));
+        let Some(found) = found else {
+            return Ok(not_found(cluster, group));
+        };
         let shape = StatusShape::of(handle.name.as_str(), found, all);
         Ok(self.ok(message, &[("status", shape)]))
     }
 
     fn modules(&self, kind: Kind) -> Response<Body> {
         let names = serde_json::json!(modules::names(self.state, kind));
-        let payload = [("coordinator", serde_json::json!(kind.word())), ("modules", names)];
+        let payload = [
+            ("coordinator", serde_json::json!(kind.word())),
+            ("modules", names),
+        ];
         self.ok("module list returned", &payload)
     }
 
@@ -318,7 +404,15 @@ impl Asked<'_> {
             let latest = cluster.latest.borrow().clone();
             let group = latest.map_or(group.clone(), |latest| known_group(&latest, &group));
             let (reply, answer) = oneshot::channel();
-            self.ask(cluster, Command::Forget { group, topic, reply }).await?;
+            self.ask(
+                cluster,
+                Command::Forget {
+                    group,
+                    topic,
+                    reply,
+                },
+            )
+            .await?;
             wait(answer).await?;
         }
         Ok(self.ok::<()>(message, &[]))

@@ -55,9 +55,8 @@ pub(super) fn detail(state: &State, kind: Kind, name: &str) -> Option<Value> {
         Kind::Storage => settings().map(storage),
         Kind::Cluster => settings().map(cluster),
         Kind::Consumer => settings().map(|settings| consumer(name, settings)),
-        Kind::Evaluator => (name == EVALUATOR).then(|| {
-            json!({ "class-name": "caching", "expire-cache": state.interval.as_secs() })
-        }),
+        Kind::Evaluator => (name == EVALUATOR)
+            .then(|| json!({ "class-name": "caching", "expire-cache": state.interval.as_secs() })),
         Kind::Notifier => None,
     }
 }
@@ -98,7 +97,9 @@ fn consumer(name: &str, settings: &ClusterSettings) -> Value {
 
 fn profile(settings: &ClusterSettings) -> Value {
     let path = |path: &Option<std::path::PathBuf>| {
-        path.as_ref().map(|path| path.display().to_string()).unwrap_or_default()
+        path.as_ref()
+            .map(|path| path.display().to_string())
+            .unwrap_or_default()
     };
     let tls = settings.kafka.tls.as_ref().map(|tls| {
         json!({
@@ -109,9 +110,9 @@ fn profile(settings: &ClusterSettings) -> Value {
             "cafile": path(&tls.ca_file),
         })
     });
-    let sasl = settings.kafka.sasl.as_ref().map(|sasl| {
-        json!({ "name": "default", "handshake-first": true, "username": sasl.username })
-    });
+    let sasl = settings.kafka.sasl.as_ref().map(
+        |sasl| json!({ "name": "default", "handshake-first": true, "username": sasl.username }),
+    );
     json!({
         "name": "default",
         "client-id": "lagline",

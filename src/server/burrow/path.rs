@@ -11,18 +11,46 @@ pub(super) enum Route {
     Admin,
     Ready,
     Clusters,
-    Cluster { cluster: String },
-    Topics { cluster: String },
-    Topic { cluster: String, topic: String },
-    TopicConsumers { cluster: String, topic: String },
-    Consumers { cluster: String },
-    Consumer { cluster: String, group: String },
-    ConsumerStatus { cluster: String, group: String, all: bool },
+    Cluster {
+        cluster: String,
+    },
+    Topics {
+        cluster: String,
+    },
+    Topic {
+        cluster: String,
+        topic: String,
+    },
+    TopicConsumers {
+        cluster: String,
+        topic: String,
+    },
+    Consumers {
+        cluster: String,
+    },
+    Consumer {
+        cluster: String,
+        group: String,
+    },
+    ConsumerStatus {
+        cluster: String,
+        group: String,
+        all: bool,
+    },
     /// Only to be deleted.
-    ConsumerTopic { cluster: String, group: String, topic: String },
+    ConsumerTopic {
+        cluster: String,
+        group: String,
+        topic: String,
+    },
     Config,
-    Modules { kind: Kind },
-    Module { kind: Kind, name: String },
+    Modules {
+        kind: Kind,
+    },
+    Module {
+        kind: Kind,
+        name: String,
+    },
     LogLevel,
 }
 
@@ -48,9 +76,15 @@ impl Kind {
     }
 
     fn read(word: &str) -> Option<Kind> {
-        [Kind::Storage, Kind::Evaluator, Kind::Cluster, Kind::Consumer, Kind::Notifier]
-            .into_iter()
-            .find(|kind| kind.word() == word)
+        [
+            Kind::Storage,
+            Kind::Evaluator,
+            Kind::Cluster,
+            Kind::Consumer,
+            Kind::Notifier,
+        ]
+        .into_iter()
+        .find(|kind| kind.word() == word)
     }
 }
 
@@ -69,8 +103,13 @@ pub(super) fn route(raw: &str) -> Option<Route> {
         ["v3", "kafka"] => Route::Clusters,
         ["v3", "admin", "loglevel"] => Route::LogLevel,
         ["v3", "config"] => Route::Config,
-        ["v3", "config", kind] => Route::Modules { kind: Kind::read(kind)? },
-        ["v3", "config", kind, _] => Route::Module { kind: Kind::read(kind)?, name: name(3) },
+        ["v3", "config", kind] => Route::Modules {
+            kind: Kind::read(kind)?,
+        },
+        ["v3", "config", kind, _] => Route::Module {
+            kind: Kind::read(kind)?,
+            name: name(3),
+        },
         ["v3", "kafka", cluster, rest @ ..] if !cluster.is_empty() => {
             return kafka(decode(cluster), rest);
         }
@@ -82,30 +121,44 @@ fn kafka(cluster: String, rest: &[&str]) -> Option<Route> {
     Some(match rest {
         [] => Route::Cluster { cluster },
         ["topic"] => Route::Topics { cluster },
-        ["topic", topic] if !topic.is_empty() => Route::Topic { cluster, topic: decode(topic) },
-        ["topic", topic, "consumers"] if !topic.is_empty() => {
-            Route::TopicConsumers { cluster, topic: decode(topic) }
-        }
+        ["topic", topic] if !topic.is_empty() => Route::Topic {
+            cluster,
+            topic: decode(topic),
+        },
+        ["topic", topic, "consumers"] if !topic.is_empty() => Route::TopicConsumers {
+            cluster,
+            topic: decode(topic),
+        },
         ["consumer"] => Route::Consumers { cluster },
-        ["consumer", group @ .., "status"] if !is_blank(group) => {
-            Route::ConsumerStatus { cluster, group: decode(&group.join("/")), all: false }
-        }
-        ["consumer", group @ .., "lag"] if !is_blank(group) => {
-            Route::ConsumerStatus { cluster, group: decode(&group.join("/")), all: true }
-        }
+        ["consumer", group @ .., "status"] if !is_blank(group) => Route::ConsumerStatus {
+            cluster,
+            group: decode(&group.join("/")),
+            all: false,
+        },
+        ["consumer", group @ .., "lag"] if !is_blank(group) => Route::ConsumerStatus {
+            cluster,
+            group: decode(&group.join("/")),
+            all: true,
+        },
         ["consumer", group @ .., "topic", topic] if !is_blank(group) && !topic.is_empty() => {
             let group = decode(&group.join("/"));
-            Route::ConsumerTopic { cluster, group, topic: decode(topic) }
+            Route::ConsumerTopic {
+                cluster,
+                group,
+                topic: decode(topic),
+            }
         }
-        ["consumer", group @ ..] if !is_blank(group) => {
-            Route::Consumer { cluster, group: decode(&group.join("/")) }
-        }
+        ["consumer", group @ ..] if !is_blank(group) => Route::Consumer {
+            cluster,
+            group: decode(&group.join("/")),
+        },
         _ => return None,
     })
 }
 
 fn is_blank(segments: &[&str]) -> bool {
-    segments.iter().all(|segment| segment.is_empty()) || segments.last().is_none_or(|s| s.is_empty())
+    segments.iter().all(|segment| segment.is_empty())
+        || segments.last().is_none_or(|s| s.is_empty())
 }
 
 #[cfg(test)]
@@ -115,25 +168,68 @@ mod tests {
     #[test]
     fn finds_burrows_paths() {
         let c = || "c".to_owned();
-        let consumer = |group: &str| Some(Route::Consumer { cluster: c(), group: group.into() });
+        let consumer = |group: &str| {
+            Some(Route::Consumer {
+                cluster: c(),
+                group: group.into(),
+            })
+        };
         let lag = |group: &str| {
-            Some(Route::ConsumerStatus { cluster: c(), group: group.into(), all: true })
+            Some(Route::ConsumerStatus {
+                cluster: c(),
+                group: group.into(),
+                all: true,
+            })
         };
         for (path, expected, why) in [
             ("/burrow/admin", Some(Route::Admin), "health check"),
             ("/v3/kafka", Some(Route::Clusters), "list"),
-            ("/v3/kafka/c", Some(Route::Cluster { cluster: c() }), "detail"),
-            ("/v3/kafka/", None, "a trailing slash is redirected, not answered"),
+            (
+                "/v3/kafka/c",
+                Some(Route::Cluster { cluster: c() }),
+                "detail",
+            ),
+            (
+                "/v3/kafka/",
+                None,
+                "a trailing slash is redirected, not answered",
+            ),
             ("/v3/kafka/c/consumer/g", consumer("g"), "plain"),
-            ("/v3/kafka/c/consumer/a%2Fb", consumer("a/b"), "an encoded slash stays in the name"),
-            ("/v3/kafka/c/consumer/a/b", consumer("a/b"), "a slash that was not encoded"),
-            ("/v3/kafka/c/consumer/a%2525b", consumer("a%25b"), "decoded once"),
-            ("/v3/kafka/c/consumer/lag", consumer("lag"), "a group named lag"),
+            (
+                "/v3/kafka/c/consumer/a%2Fb",
+                consumer("a/b"),
+                "an encoded slash stays in the name",
+            ),
+            (
+                "/v3/kafka/c/consumer/a/b",
+                consumer("a/b"),
+                "a slash that was not encoded",
+            ),
+            (
+                "/v3/kafka/c/consumer/a%2525b",
+                consumer("a%25b"),
+                "decoded once",
+            ),
+            (
+                "/v3/kafka/c/consumer/lag",
+                consumer("lag"),
+                "a group named lag",
+            ),
             ("/v3/kafka/c/consumer/lag/lag", lag("lag"), "its lag"),
-            ("/v3/kafka/c/consumer/a/b/lag", lag("a/b"), "lag of a name with a slash"),
+            (
+                "/v3/kafka/c/consumer/a/b/lag",
+                lag("a/b"),
+                "lag of a name with a slash",
+            ),
             ("/v3/kafka/c/consumer/", None, "no name"),
             ("/v3/kafka/c/consumer/g/", None, "a trailing slash"),
-            ("/v3/config/storage", Some(Route::Modules { kind: Kind::Storage }), "modules"),
+            (
+                "/v3/config/storage",
+                Some(Route::Modules {
+                    kind: Kind::Storage,
+                }),
+                "modules",
+            ),
             ("/v3/config/nothing", None, "no such kind"),
             ("/v2/kafka", None, "another version"),
             ("/", None, "nothing"),

@@ -85,13 +85,19 @@ pub(super) struct StatusShape<'a> {
 impl<'a> StatusShape<'a> {
     /// A group; with `all` every partition, else those worse than OK.
     pub(super) fn of(cluster: &'a str, group: &'a GroupEvaluation, all: bool) -> Self {
-        let max = group.totals.max_lag.and_then(|place| Some((place, group.at(place)?)));
+        let max = group
+            .totals
+            .max_lag
+            .and_then(|place| Some((place, group.at(place)?)));
         Self {
             cluster,
             group: group.id.as_str(),
             status: group.status.as_str(),
             complete: Ratio(group.complete),
-            partitions: Partitions { group: Some(group), all },
+            partitions: Partitions {
+                group: Some(group),
+                all,
+            },
             partition_count: group.totals.partitions,
             maxlag: max.map(|((_, partition), (topic, row))| {
                 PartitionShape::of(group, topic.topic.as_str(), partition as usize, row)
@@ -107,7 +113,10 @@ impl<'a> StatusShape<'a> {
             group,
             status: Status::NotFound.as_str(),
             complete: Ratio(1.0),
-            partitions: Partitions { group: None, all: true },
+            partitions: Partitions {
+                group: None,
+                all: true,
+            },
             partition_count: 0,
             maxlag: None,
             totallag: 0,
@@ -123,7 +132,9 @@ struct Partitions<'a> {
 impl Serialize for Partitions<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut list = serializer.serialize_seq(None)?;
-        let Some(group) = self.group else { return list.end() };
+        let Some(group) = self.group else {
+            return list.end();
+        };
         for topic in &group.topics {
             for (partition, row) in topic.partitions.iter().enumerate() {
                 if self.all || row.status() > Status::Ok {
@@ -204,7 +215,12 @@ impl WindowsShape<'_> {
         let blanks = self.intervals.saturating_sub(partition.commits.len());
         let blanks = if is_untouched { 0 } else { blanks };
         let mut offsets: Vec<Option<CommitShape>> = (0..blanks).map(|_| None).collect();
-        offsets.extend(partition.commits.iter().map(|commit| Some(CommitShape::from(commit))));
+        offsets.extend(
+            partition
+                .commits
+                .iter()
+                .map(|commit| Some(CommitShape::from(commit))),
+        );
         WindowShape {
             offsets,
             owner: &partition.owner,
@@ -220,7 +236,13 @@ mod tests {
 
     #[test]
     fn floats_are_written_as_go_writes_them() {
-        for (value, expected) in [(0.7, "0.7"), (1.0, "1"), (0.0, "0"), (0.1, "0.1"), (1.0 / 3.0, "0.33333334")] {
+        for (value, expected) in [
+            (0.7, "0.7"),
+            (1.0, "1"),
+            (0.0, "0"),
+            (0.1, "0.1"),
+            (1.0 / 3.0, "0.33333334"),
+        ] {
             assert_eq!(serde_json::to_string(&Ratio(value)).unwrap(), expected);
         }
     }
