@@ -4,6 +4,7 @@
 //! wrong. Everything a script may read goes to standard output, everything else to standard error.
 
 mod dead_letters;
+mod demo;
 mod groups;
 mod http;
 mod output;
@@ -51,6 +52,10 @@ enum Command {
   lagline run --config /etc/lagline.toml
   lagline run --bootstrap kafka-1:9092,kafka-2:9092")]
     Run(run::RunArguments),
+    /// Run with a simulated Kafka and a believable workload
+    #[command(after_help = "Example:
+  lagline demo --listen 127.0.0.1:8000")]
+    Demo(demo::DemoArguments),
     /// List the groups of a running lagline with status, lag, time lag and reason
     #[command(after_help = "Examples:
   lagline groups
@@ -137,6 +142,7 @@ pub fn main() -> ExitCode {
     };
     let result = match arguments.command {
         Command::Run(command) => run::run(&command, &arguments.log),
+        Command::Demo(command) => demo::run(&command, &arguments.log),
         Command::Groups(command) => groups::run(&command),
         Command::DeadLetters(command) => dead_letters::run(&command, &arguments.log),
         Command::Config {
