@@ -9,10 +9,11 @@ use lagline::clock::{Clock, Timestamp};
 use lagline::points::{Batch, Measurement};
 use lagline::sinks::elasticsearch::{Auth, ElasticSettings, ElasticSink, Mode};
 use lagline::sinks::http::TlsSettings;
-use lagline::sinks::{Sink, WriteError};
+use lagline::sinks::{Repeated, Sink, WriteError};
 use serde_json::{Value as Json, json};
 
-use crate::services::{Database, DatabaseKind, unique};
+use crate::services::{Database, DatabaseKind, Shared, unique};
+use crate::sink_contract::{self, Bench, Counts};
 use crate::sink_points::{HOSTILE, count, everything, hostile, long_names, partition};
 
 fn sink(database: &Database, mode: Mode, namespace: &str) -> ElasticSink {
@@ -60,6 +61,76 @@ const PLACES: [(DatabaseKind, Mode); 3] = [
     (DatabaseKind::OpenSearch, Mode::Index),
 ];
 
+const DATASETS: [(Measurement, &str); 7] = [
+    (Measurement::Group, "group"),
+    (Measurement::Topic, "topic"),
+    (Measurement::Partition, "partition"),
+    (Measurement::TopicOffset, "topic_offset"),
+    (Measurement::Cluster, "cluster"),
+    (Measurement::Status, "status"),
+    (Measurement::Sink, "sink"),
+];
+
+struct Search {
+    database: Shared<Database>,
+    mode: Mode,
+    namespace: String,
+}
+
+impl Bench for Search {
+    fn sink(&self) -> Arc<dyn Sink> {
+        Arc::new(sink(&self.database, self.mode, &self.namespace))
+    }
+
+    fn repeated(&self) -> Repeated {
+        match self.mode {
+            Mode::DataStream => Repeated::AtLeastOnce,
+            Mode::Auto | Mode::Tsds | Mode::Index => Repeated::Once,
+        }
+    }
+
+    async fn counts(&self) -> Counts {
+        let mut counts = Counts::new();
+        for (measurement, dataset) in DATASETS {
+            let target = target(self.mode, dataset, &self.namespace);
+            let is_there = self.database.get(&format!("/{target}/_count")).status == 200;
+            let found = if is_there {
+                found(&self.database, &target)
+            } else {
+                0
+            };
+            if found > 0 {
+                counts.insert(measurement.name().to_owned(), found);
+            }
+        }
+        counts
+    }
+}
+
+async fn keep_the_contract((kind, mode): (DatabaseKind, Mode)) {
+    let bench = Search {
+        database: Database::shared(kind),
+        mode,
+        namespace: namespace(),
+    };
+    sink_contract::keep(&bench).await;
+}
+
+#[tokio::test]
+async fn time_series_keep_the_contract() {
+    keep_the_contract(PLACES[0]).await;
+}
+
+#[tokio::test]
+async fn data_streams_keep_the_contract() {
+    keep_the_contract(PLACES[1]).await;
+}
+
+#[tokio::test]
+async fn daily_indexes_keep_the_contract() {
+    keep_the_contract(PLACES[2]).await;
+}
+
 #[tokio::test]
 async fn every_point_of_every_measurement_is_found_once_also_after_a_second_time() {
     for (kind, mode) in PLACES {
@@ -71,15 +142,7 @@ async fn every_point_of_every_measurement_is_found_once_also_after_a_second_time
         assert_eq!(sink.write(&batch).await.unwrap().known, 0, "{mode:?}");
         let again = sink.write(&batch).await.unwrap();
         assert_eq!(again.known, batch.len() as u64, "{mode:?}");
-        for (measurement, dataset) in [
-            (Measurement::Group, "group"),
-            (Measurement::Topic, "topic"),
-            (Measurement::Partition, "partition"),
-            (Measurement::TopicOffset, "topic_offset"),
-            (Measurement::Cluster, "cluster"),
-            (Measurement::Status, "status"),
-            (Measurement::Sink, "sink"),
-        ] {
+        for (measurement, dataset) in DATASETS {
             let found = found(&database, &target(mode, dataset, &namespace));
             assert_eq!(
                 found,

@@ -9,11 +9,12 @@ use lagline::config::secret::Secret;
 use lagline::points::{Batch, Measurement, OwnedPoint, OwnedValue};
 use lagline::sinks::http::TlsSettings;
 use lagline::sinks::influxdb::{InfluxSettings, InfluxSink, Login, Target};
-use lagline::sinks::{Sink, WriteError};
+use lagline::sinks::{Repeated, Sink, WriteError};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value as Json;
 
 use crate::services::{Database, DatabaseKind, unique, wait};
+use crate::sink_contract::{self, Bench, Counts};
 use crate::sink_points::{HOSTILE, count, everything, hostile, partition};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -73,6 +74,86 @@ fn found(influxdb: &Database, name: &str, measurement: Measurement, field: &str)
         .unwrap_or(0)
 }
 
+/// A field that every point of the measurement has.
+const ALWAYS: [(Measurement, &str); 7] = [
+    (Measurement::Group, "status_code"),
+    (Measurement::Topic, "status_code"),
+    (Measurement::Partition, "status_code"),
+    (Measurement::TopicOffset, "end_offset"),
+    (Measurement::Cluster, "up"),
+    (Measurement::Status, "to_code"),
+    (Measurement::Sink, "offered"),
+];
+
+struct Influx {
+    database: Database,
+}
+
+impl Bench for Influx {
+    fn sink(&self) -> Arc<dyn Sink> {
+        Arc::new(sink(&self.database, v1("contract")))
+    }
+
+    fn repeated(&self) -> Repeated {
+        Repeated::Once
+    }
+
+    async fn counts(&self) -> Counts {
+        let counts = ALWAYS.iter().map(|(measurement, field)| {
+            let found = found(&self.database, "contract", *measurement, field);
+            (measurement.name().to_owned(), found)
+        });
+        counts.filter(|(_, found)| *found > 0).collect()
+    }
+}
+
+#[tokio::test]
+async fn influxdb_keeps_the_contract() {
+    let database = Database::start(DatabaseKind::InfluxDb);
+    query(&database, "", "CREATE DATABASE contract");
+    sink_contract::keep(&Influx { database }).await;
+}
+
+struct Victoria {
+    database: Database,
+}
+
+impl Bench for Victoria {
+    fn sink(&self) -> Arc<dyn Sink> {
+        Arc::new(sink(&self.database, v2()))
+    }
+
+    /// The test server removes doubles.
+    fn repeated(&self) -> Repeated {
+        Repeated::Once
+    }
+
+    async fn counts(&self) -> Counts {
+        self.database.get("/internal/force_flush").accepted();
+        let mut counts = Counts::new();
+        for (measurement, field) in ALWAYS {
+            let selector = format!("{}_{field}", measurement.name());
+            let export = format!("/api/v1/export?match[]={selector}&reduce_mem_usage=0");
+            let answer = self.database.get(&export).accepted();
+            let series = answer.body.lines().map(|line| {
+                let series: Json = serde_json::from_str(line).unwrap();
+                series["timestamps"].as_array().unwrap().len() as u64
+            });
+            let found: u64 = series.sum();
+            if found > 0 {
+                counts.insert(measurement.name().to_owned(), found);
+            }
+        }
+        counts
+    }
+}
+
+#[tokio::test]
+async fn victoria_metrics_keeps_the_contract() {
+    let database = Database::start(DatabaseKind::VictoriaMetrics);
+    sink_contract::keep(&Victoria { database }).await;
+}
+
 #[tokio::test]
 async fn every_point_of_every_measurement_is_found_once_also_after_a_second_time() {
     let influxdb = Database::shared(DatabaseKind::InfluxDb);
@@ -82,15 +163,7 @@ async fn every_point_of_every_measurement_is_found_once_also_after_a_second_time
     for time in ["once", "twice"] {
         let accepted = sink.write(&batch).await.unwrap();
         assert!(accepted.bytes > 0);
-        for (measurement, field) in [
-            (Measurement::Group, "status_code"),
-            (Measurement::Topic, "status_code"),
-            (Measurement::Partition, "status_code"),
-            (Measurement::TopicOffset, "end_offset"),
-            (Measurement::Cluster, "up"),
-            (Measurement::Status, "to_code"),
-            (Measurement::Sink, "offered"),
-        ] {
+        for (measurement, field) in ALWAYS {
             let sent = count(&batch, measurement) as u64;
             let found = found(&influxdb, &name, measurement, field);
             assert_eq!(found, sent, "{} {time}", measurement.name());

@@ -111,10 +111,15 @@ async fn killed_and_restarted(bench: &impl Bench, first: i64, expected: &mut Exp
         seq: Seq(first - 1),
         counts: Default::default(),
     }));
-    for kill in 0..200_u64 {
+    const KILLS: u64 = 200;
+    for kill in 0..=KILLS {
         let from = cursor.lock().unwrap().clone();
         let (worker, mut health) = worker(bench, &frames, &cursor, from);
-        let until = Duration::from_millis(2 + kill * 2);
+        // The last one has time: a slow server is no failure.
+        let until = match kill {
+            KILLS => Duration::from_secs(120),
+            _ => Duration::from_millis(2 + kill * 2),
+        };
         tokio::select! {
             () = worker.run() => panic!("nobody told it to stop"),
             () = tokio::time::sleep(until) => {}

@@ -29,6 +29,7 @@ pub mod wait;
 
 pub use database::{Database, DatabaseKind};
 pub use kafka::{Kafka, KafkaVersion, SASL_PASSWORD, SASL_USER};
+pub use shared::Shared;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
