@@ -18,6 +18,8 @@ mod demo;
 mod elasticsearch;
 mod influxdb;
 mod kafka_client;
+mod lagline;
+mod program;
 mod reader;
 mod services;
 mod services_databases;

@@ -19,11 +19,11 @@
 //! Not here: what is asked of the servers. Clients and assertions belong to the tests.
 
 mod database;
-mod directory;
-mod http;
+pub mod directory;
+pub mod http;
 mod kafka;
 mod port;
-mod process;
+pub mod process;
 mod shared;
 pub mod wait;
 

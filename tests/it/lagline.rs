@@ -1,0 +1,199 @@
+//! The built program, as a user runs it: one process with a configuration file, asked over HTTP.
+//!
+//! ```ignore
+//! let mut lagline = Lagline::watch("c", &kafka.bootstrap());
+//! lagline.ready();
+//! lagline.group_status("c", "billing"); // Some("OK")
+//! lagline.kill9();
+//! lagline.restart(); // same directory: same store
+//! ```
+//!
+//! The beat and the poll of end offsets are one second, so that a test sees many of them. It dies
+//! with the test process. Waiting polls a condition; a failure shows the end of the program's log.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::services::directory::Directory;
+use crate::services::http::{Response, request};
+use crate::services::process::{Process, command};
+use crate::services::wait;
+
+/// Far more than anything here takes on an idle machine.
+pub const LIMIT: Duration = Duration::from_secs(90);
+
+const HEAD: &str = "interval = \"1s\"\n\
+     [server]\nlisten = \"127.0.0.1:0\"\n\
+     [rules]\noffset_refresh = \"1s\"\n";
+
+/// A running lagline. Dropping it kills it; its directory is kept when the test fails.
+pub struct Lagline {
+    process: Option<Process>,
+    port: u16,
+    // Last: the directory is deleted after the process is dead.
+    directory: Directory,
+}
+
+impl Lagline {
+    /// Watches one cluster, keeps its history in a store.
+    pub fn watch(cluster: &str, bootstrap: &str) -> Self {
+        Self::start(&cluster_config(cluster, bootstrap))
+    }
+
+    /// Starts with these tables after the common ones (`interval`, `[server]`, `[rules]`,
+    /// `[store]`), and waits until it answers. `{dir}` becomes its directory.
+    pub fn start(tables: &str) -> Self {
+        let directory = Directory::new("program");
+        let tables = tables.replace("{dir}", &directory.path().display().to_string());
+        let store = directory.path().join("lagline.db");
+        let config = format!("{HEAD}[store]\npath = \"{}\"\n{tables}", store.display());
+        std::fs::write(directory.path().join("lagline.toml"), config).unwrap();
+        let mut lagline = Self {
+            process: None,
+            port: 0,
+            directory,
+        };
+        lagline.restart();
+        lagline
+    }
+
+    /// Where its configuration, store and log are.
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// What it has logged since it was first started.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.path().join("lagline.log")
+    }
+
+    /// Starts it again, with the same configuration and store, and waits until it answers. The port
+    /// is another one.
+    pub fn restart(&mut self) {
+        assert!(self.process.is_none(), "it runs already");
+        let before = self.log().len();
+        let mut program = command(env!("CARGO_BIN_EXE_lagline"));
+        program
+            .args(["run", "--config"])
+            .arg(self.path().join("lagline.toml"))
+            .env("NO_COLOR", "1");
+        let mut process = Process::start("lagline", program, &self.log_file());
+        self.port = process.wait_ready(LIMIT, || {
+            let log = self.log();
+            let line = log[before..]
+                .lines()
+                .find(|line| line.contains(" started "));
+            let line = line.ok_or("it has not said that it started")?;
+            let (_, rest) = line.split_once("address=").ok_or("no address is said")?;
+            let port = rest.split(' ').next().and_then(|a| a.rsplit(':').next());
+            port.and_then(|port| port.parse().ok())
+                .ok_or_else(|| format!("no port in {line}"))
+        });
+        self.process = Some(process);
+    }
+
+    /// SIGKILL.
+    pub fn kill9(&mut self) {
+        self.process.take().expect("it runs").kill();
+    }
+
+    /// SIGTERM, then waits for its end.
+    pub fn stop(&mut self) {
+        self.process.take().expect("it runs").stop();
+    }
+
+    /// Waits until `/ready` says so.
+    pub fn ready(&self) {
+        wait::until_ok("lagline is ready", LIMIT, || {
+            let answer = self.ask("/ready")?;
+            match answer.status {
+                200 => Ok(()),
+                _ => Err(answer.body),
+            }
+        });
+    }
+
+    /// The JSON that a path answers, whatever the status.
+    ///
+    /// # Panics
+    /// When it does not answer, with the end of its log.
+    pub fn get(&self, path: &str) -> Value {
+        self.ask(path)
+            .unwrap_or_else(|why| panic!("{path}: {why}\n{}", self.log()))
+            .json()
+    }
+
+    fn ask(&self, path: &str) -> Result<Response, String> {
+        request(self.port, "GET", path, "", b"").map_err(|e| e.to_string())
+    }
+
+    /// The groups of a cluster at its latest evaluation, as `/api/v1/groups` gives them.
+    pub fn groups(&self, cluster: &str) -> Vec<Value> {
+        let answer = self.get(&format!("/api/v1/groups?cluster={cluster}"));
+        answer["groups"]
+            .as_array()
+            .expect("a list of groups")
+            .clone()
+    }
+
+    /// One group at the latest evaluation; none when it is not known (yet).
+    pub fn group(&self, cluster: &str, group: &str) -> Option<Value> {
+        let groups = self.groups(cluster);
+        groups.into_iter().find(|g| g["group"] == group)
+    }
+
+    /// A group's status; none when the group is not known (yet).
+    pub fn group_status(&self, cluster: &str, group: &str) -> Option<String> {
+        let group = self.group(cluster, group)?;
+        Some(group["status"].as_str().expect("a status").to_owned())
+    }
+
+    /// Waits until a group is as `is_so` wants it.
+    pub fn until_group(
+        &self,
+        cluster: &str,
+        group: &str,
+        what: &str,
+        mut is_so: impl FnMut(&Value) -> bool,
+    ) -> Value {
+        wait::until_ok(&format!("{group} {what}"), LIMIT, || {
+            match self.group(cluster, group) {
+                Some(seen) if is_so(&seen) => Ok(seen),
+                Some(seen) => Err(format!("it is {seen}")),
+                None => Err(format!("it is not there; health {}", self.get("/health"))),
+            }
+        })
+    }
+
+    /// A cluster's part of `/health`.
+    pub fn cluster_health(&self, cluster: &str) -> Value {
+        let health = self.get("/health");
+        let clusters = health["clusters"].as_array().expect("a list of clusters");
+        let found = clusters.iter().find(|c| c["cluster"] == cluster);
+        found.expect("a cluster that is configured").clone()
+    }
+
+    /// Waits until a cluster's part of `/health` is as `is_so` wants it.
+    pub fn until_health(&self, cluster: &str, what: &str, is_so: impl Fn(&Value) -> bool) {
+        wait::until_ok(&format!("{cluster} {what}"), LIMIT, || {
+            let health = self.cluster_health(cluster);
+            if is_so(&health) {
+                return Ok(());
+            }
+            Err(health.to_string())
+        });
+    }
+}
+
+/// The table of one cluster.
+pub fn cluster_config(cluster: &str, bootstrap: &str) -> String {
+    format!("[clusters.{cluster}.kafka]\nbootstrap_servers = {:?}\n", {
+        bootstrap.split(',').collect::<Vec<_>>()
+    })
+}
