@@ -16,7 +16,7 @@ use crate::clock::Stopwatch;
 
 /// Calls to one leader at a time. The broker works on one after the other; two keep it busy while an
 /// answer travels, the others hide a longer way.
-const CALLS_PER_LEADER: usize = 4;
+const CALLS_PER_LEADER: usize = 8;
 /// The longest wait without looking at the stop signal.
 const LOOK_AROUND: Duration = Duration::from_millis(200);
 
