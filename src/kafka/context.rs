@@ -90,6 +90,15 @@ impl KafkaContext {
 
 impl ClientContext for KafkaContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        // A broker that hangs up is no error to librdkafka; only its log says so, with the likely cause.
+        if facility == "FAIL" && !matches!(level, RDKafkaLogLevel::Debug) {
+            let (weight, text) = explain_failure(line);
+            self.keep(Reason {
+                weight,
+                text,
+                at: self.since.elapsed(),
+            });
+        }
         let repeats = match level {
             RDKafkaLogLevel::Debug => 0,
             RDKafkaLogLevel::Emerg
@@ -180,6 +189,22 @@ fn explain(code: RDKafkaErrorCode, detail: &str) -> (Weight, String) {
     }
 }
 
+/// The same for a line about a broken connection.
+fn explain_failure(line: &str) -> (Weight, String) {
+    // "[thrd:name]: broker: what happened"
+    let detail = line.split_once("]: ").map_or(line, |(_, detail)| detail);
+    // The first thing a client sends: a broker that hangs up then does not understand it.
+    let at_first_word = detail.contains("in state APIVERSION_QUERY");
+    if at_first_word || detail.contains("security.protocol") {
+        let text = format!(
+            "the broker hangs up; check that tls and sasl are set as its listener wants them ({detail})"
+        );
+        return (Weight::Refused, text);
+    }
+    let text = format!("a broker cannot be reached ({detail})");
+    (Weight::Connection, text)
+}
+
 /// Lets the first of equal lines through, then one a minute with the number of those left out.
 #[derive(Debug, Default)]
 struct Repeats(HashMap<String, Repeat>);
@@ -243,6 +268,45 @@ mod tests {
         assert!(reason.starts_with("authentication failed"), "{reason}");
         context.clear_reason();
         assert_eq!(context.reason(), None);
+    }
+
+    #[test]
+    fn a_broker_that_hangs_up_is_a_reason_too() {
+        let line = "[thrd:a:1/bootstrap]: a:1/bootstrap: Disconnected: verify that security.protocol is \
+                    correctly configured";
+        for (level, facility, line, expected) in [
+            (RDKafkaLogLevel::Debug, "FAIL", line, None),
+            (RDKafkaLogLevel::Info, "REQTMOUT", line, None),
+            (
+                RDKafkaLogLevel::Info,
+                "FAIL",
+                "[thrd:a:1/1]: a:1/1: Disconnected (after 1ms in state UP)",
+                Some("a broker cannot be reached (a:1/1: Disconnected (after 1ms in state UP))"),
+            ),
+            (
+                RDKafkaLogLevel::Info,
+                "FAIL",
+                line,
+                Some(
+                    "the broker hangs up; check that tls and sasl are set as its listener wants them \
+                     (a:1/bootstrap: Disconnected: verify that security.protocol is correctly \
+                     configured)",
+                ),
+            ),
+            (
+                RDKafkaLogLevel::Info,
+                "FAIL",
+                "a:1/1: Disconnected: closed by peer (after 1ms in state APIVERSION_QUERY)",
+                Some(
+                    "the broker hangs up; check that tls and sasl are set as its listener wants them \
+                     (a:1/1: Disconnected: closed by peer (after 1ms in state APIVERSION_QUERY))",
+                ),
+            ),
+        ] {
+            let context = KafkaContext::new(ClusterName::new("c"));
+            context.log(level, facility, line);
+            assert_eq!(context.reason().as_deref(), expected, "{facility}");
+        }
     }
 
     #[test]
