@@ -4,6 +4,7 @@
 //! request of its connection: one reads the offsets topic, one asks for log offsets. Nothing here
 //! knows rules, points or sinks; what is read leaves as `lag::event`s.
 
+pub mod check;
 pub mod client;
 pub mod context;
 pub mod decode;
