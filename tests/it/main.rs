@@ -12,6 +12,7 @@
     reason = "helpers of a test binary panic like its tests do, and nothing outside can name them"
 )]
 
+mod acls;
 mod allocation;
 mod architecture;
 mod demo;
@@ -19,8 +20,10 @@ mod elasticsearch;
 mod influxdb;
 mod kafka_client;
 mod lagline;
+mod log_offsets;
 mod program;
 mod reader;
+mod security;
 mod services;
 mod services_databases;
 mod services_kafka;
