@@ -171,6 +171,31 @@ impl Lagline {
         })
     }
 
+    /// Looks at a group at every beat, until `beats` of them were seen.
+    ///
+    /// # Panics
+    /// When the group is gone.
+    pub fn each_beat(
+        &self,
+        cluster: &str,
+        group: &str,
+        beats: usize,
+        mut look: impl FnMut(&Value),
+    ) {
+        let mut last = Value::Null;
+        let mut seen = 0;
+        wait::until(&format!("{beats} beats of {cluster}"), LIMIT, || {
+            let row = self.group(cluster, group);
+            let row = row.unwrap_or_else(|| panic!("{group} is gone; {}", self.get("/health")));
+            if row["beat_ms"] != last {
+                look(&row);
+                last = row["beat_ms"].clone();
+                seen += 1;
+            }
+            seen >= beats
+        });
+    }
+
     /// A cluster's part of `/health`.
     pub fn cluster_health(&self, cluster: &str) -> Value {
         let health = self.get("/health");

@@ -15,6 +15,7 @@
 mod acls;
 mod allocation;
 mod architecture;
+mod broker_faults;
 mod demo;
 mod elasticsearch;
 mod influxdb;
