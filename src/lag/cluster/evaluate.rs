@@ -227,7 +227,8 @@ fn settle_status(
 ) -> Status {
     if is_warming {
         return match group.known {
-            Some((status, at)) if is_recent(at, beat.past.now) => status,
+            // What has committed since may have recovered: that it has not is not known yet.
+            Some((status, at)) if is_recent(at, beat.past.now) && group.last_commit <= at => status,
             _ => Status::Ok,
         };
     }

@@ -7,7 +7,8 @@
 //!
 //! - Only partitions with lag need an answer. Where the group is caught up now, it was caught up at
 //!   its last commit too (a log only grows), and that is all the rules ask for.
-//! - Until the answer is there the group is `warming`. That ends after [`ANSWER_WITHIN`] at the
+//! - Until the answer is there the group is `warming`: the last journaled status speaks for it,
+//!   unless it has committed since and may have recovered. That ends after [`ANSWER_WITHIN`] at the
 //!   latest. What stays unknown then is not made up: a window with such gaps shows neither WARN nor
 //!   STALL, and no STOP is shown until the ring has filled itself. It is asked again now and then.
 //! - With `commit_lag = "last_poll"` the moments asked for are the polls' (multiples of

@@ -46,11 +46,16 @@ fn replayed_commits_are_not_measured_against_today() {
         ),
         (
             "the last journaled status speaks meanwhile",
-            "status@50s:ERR ask@101s end@110s:1000 eval@110s",
+            "status@100s:ERR ask@101s end@110s:1000 eval@110s",
             "OK lag=900 group=ERR warming",
         ),
         (
-            "unless it is ten minutes old",
+            "unless the group has committed since: it may have recovered",
+            "status@98s:ERR ask@101s end@110s:1000 eval@110s",
+            "OK lag=900 warming",
+        ),
+        (
+            "nor when it is ten minutes old",
             "status@-600s:ERR ask@101s end@110s:1000 eval@110s",
             "OK lag=900 warming",
         ),
