@@ -19,14 +19,6 @@ build: ## The program, in the dev profile: target/debug/lagline
 	$(CARGO) build --locked
 
 demo: build ## Build, start the demo and say what to look at (ARGS="..." goes to `lagline demo`)
-	@echo
-	@echo 'lagline watches a made-up Kafka. While it runs, in another terminal:'
-	@echo
-	@echo '  $(TARGET)/debug/lagline groups                          every group: status, lag, time lag, reason'
-	@echo '  curl -s http://127.0.0.1:8000/v3/kafka                  the clusters, as Burrow gives them'
-	@echo '  curl -s http://127.0.0.1:8000/metrics                   for Prometheus'
-	@echo '  curl -s http://127.0.0.1:8000/health                    how lagline itself is doing'
-	@echo
 	@exec $(TARGET)/debug/lagline demo $(ARGS)
 
 test: check deny services ## Formatting, lints, licences, and all tests against the real servers

@@ -32,3 +32,19 @@ pub(crate) fn check(path: &str, actual: &str) {
         actual.lines().nth(differs).unwrap_or("(end)"),
     );
 }
+
+/// Compares `actual` with the part of the file at `path` between the comments `<!-- NAME: ... -->`
+/// and `<!-- end -->`.
+///
+/// # Panics
+/// As [`check`], and when the file has no such part.
+pub(crate) fn check_part(path: &str, name: &str, actual: &str) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let begin = text.find(&format!("<!-- {name}:"));
+    let begin = begin.and_then(|at| Some(at + text[at..].find("-->\n")? + 4));
+    let begin = begin.unwrap_or_else(|| panic!("{path}: no part {name}"));
+    let end = text[begin..].find("<!-- end -->").map(|at| begin + at);
+    let end = end.unwrap_or_else(|| panic!("{path}: part {name} has no end"));
+    check(path, &format!("{}{actual}{}", &text[..begin], &text[end..]));
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use tokio_util::sync::CancellationToken;
+use unicode_width::UnicodeWidthStr;
 
 use super::{Failure, output, run};
 use crate::demo;
@@ -59,17 +60,22 @@ fn introduction(address: SocketAddr, story: &[(String, String)], interval: Durat
         "lagline watches a simulated Kafka (evaluated every {} s; everything is made up).\n\n",
         interval.as_secs()
     );
-    let width = story
+    let story: Vec<(String, &String)> = story
         .iter()
-        .map(|(group, _)| group.chars().count())
-        .max()
-        .unwrap_or(0);
-    for (group, what) in story {
-        text.push_str(&format!("  {group:width$}  {what}\n"));
+        .map(|(group, what)| (output::visible(group), what))
+        .collect();
+    let width = story.iter().map(|(group, _)| group.width()).max();
+    let width = width.unwrap_or(0);
+    for (group, what) in &story {
+        let pad = " ".repeat(width - group.width());
+        text.push_str(&format!("  {group}{pad}  {what}\n"));
     }
+    let program = std::env::args()
+        .next()
+        .unwrap_or_else(|| "lagline".to_owned());
     text.push_str(&format!(
         "\nLook at it (statuses show within half a minute):\n\
-         \x20 lagline groups --url http://{address}\n\
+         \x20 {program} groups --url http://{address}\n\
          \x20 http://{address}/v3/kafka/demo/consumer   Burrow's API\n\
          \x20 http://{address}/api/v1/groups            lagline's own\n\
          \x20 http://{address}/metrics                  for Prometheus\n\

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use unicode_width::UnicodeWidthStr;
 
 use super::http::ServerArgument;
+use super::output::visible;
 use super::{Failure, output};
 use crate::lag::reason::{Grouped, Span};
 
@@ -176,13 +177,6 @@ fn paint(status: &str) -> String {
         _ => "31",
     };
     format!("\x1b[{colour}m{status}\x1b[0m")
-}
-
-/// Names are foreign text: control characters would write into the operator's terminal.
-fn visible(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
 }
 
 #[cfg(test)]

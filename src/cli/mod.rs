@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 something failed while running, 2 the arguments or the configuration are
 //! wrong. Everything a script may read goes to standard output, everything else to standard error.
 
+mod check;
 mod dead_letters;
 mod demo;
 mod groups;
@@ -52,6 +53,11 @@ enum Command {
   lagline run --config /etc/lagline.toml
   lagline run --bootstrap kafka-1:9092,kafka-2:9092")]
     Run(run::RunArguments),
+    /// Check the configuration; with --connect also every cluster and sink
+    #[command(after_help = "Examples:
+  lagline check --config lagline.toml
+  lagline check --config lagline.toml --connect")]
+    Check(check::CheckArguments),
     /// Run with a simulated Kafka and a believable workload
     #[command(after_help = "Example:
   lagline demo --listen 127.0.0.1:8000")]
@@ -142,6 +148,7 @@ pub fn main() -> ExitCode {
     };
     let result = match arguments.command {
         Command::Run(command) => run::run(&command, &arguments.log),
+        Command::Check(command) => check::run(&command, &arguments.log),
         Command::Demo(command) => demo::run(&command, &arguments.log),
         Command::Groups(command) => groups::run(&command),
         Command::DeadLetters(command) => dead_letters::run(&command, &arguments.log),

@@ -52,3 +52,9 @@ pub(super) fn start_log(filter: &str) -> Result<LogLevel, Failure> {
         }
     }))
 }
+
+/// Names are foreign text: control characters would write into the operator's terminal.
+pub(super) fn visible(text: &str) -> String {
+    let show = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    text.chars().map(show).collect()
+}

@@ -215,6 +215,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_readme_has_the_guarantees() {
+        crate::golden::check_part("README.md", "guarantees", &guarantees_table());
+    }
+
+    #[test]
     fn the_kinds_are_sorted_and_each_says_what_repetition_does() {
         assert!(kinds().is_sorted_by_key(|kind| kind.name));
         assert!(kinds().iter().all(|kind| !kind.guarantees.is_empty()));
