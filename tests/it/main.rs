@@ -31,3 +31,4 @@ mod services_kafka;
 mod services_left;
 mod sink_contract;
 mod sink_points;
+mod start_rule;
