@@ -6,7 +6,8 @@ use crate::clock::Timestamp;
 use crate::lag::evaluation::{Evaluation, Status};
 use crate::lag::ids::{ClusterName, GroupId};
 
-/// The number of a frame in the journal: 1 and up, without gaps.
+/// The number of a frame in the journal: 1 and up, growing. Numbers are missing only for frames that
+/// never reached a full disk.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Seq(pub i64);
 

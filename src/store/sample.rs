@@ -1,9 +1,9 @@
 //! Made-up evaluations with the noise of a real cluster, for tests and benchmarks of the store.
 //! The product uses none.
 //!
-//! Every partition has its own offset, rate and time of its last commit, so that nothing
-//! compresses better than it would in earnest; three of ten partitions are idle. The same
-//! arguments always give the same evaluation.
+//! Every partition has its own offset (within a tenth of its topic's, as producers spread records
+//! evenly), rate and time of its last commit, so that nothing compresses better than it would in
+//! earnest; three of ten partitions are idle. The same arguments always give the same evaluation.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,8 +44,9 @@ pub fn busy(seq: i64, groups: u32, partitions: u32) -> Arc<Evaluation> {
     };
     for number in 0..groups {
         let mut random = fastrand::Rng::with_seed(u64::from(number));
+        let about = random.i64(1_000_000..2_000_000_000);
         let rows: Vec<Row> = (0..partitions)
-            .map(|_| Row::new(&mut random, seq))
+            .map(|_| Row::new(&mut random, about, seq))
             .collect();
         let name = format!("team-{:02}.orders.events-{number:05}.v1", number % 40);
         evaluation.topics.push(Arc::new(TopicEvaluation {
@@ -72,8 +73,8 @@ struct Row {
 }
 
 impl Row {
-    fn new(random: &mut fastrand::Rng, seq: i64) -> Self {
-        let start = random.i64(100_000..2_000_000_000);
+    fn new(random: &mut fastrand::Rng, about: i64, seq: i64) -> Self {
+        let start = about + random.i64(0..about / 10);
         let is_idle = random.u8(..10) < 3;
         let rate = random.i64(1..2_000);
         let mut now = fastrand::Rng::with_seed(random.u64(..) ^ seq.unsigned_abs());

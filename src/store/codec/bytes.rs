@@ -191,9 +191,16 @@ impl<const I: usize, const F: usize> Columns<I, F> {
     /// Keeps every bit of `value`.
     #[inline]
     pub(super) fn float(&mut self, column: usize, value: f32) {
+        self.float_like(column, value, 0.0);
+    }
+
+    /// Keeps every bit of `value`, which takes less the more it is like `guess`.
+    #[inline]
+    pub(super) fn float_like(&mut self, column: usize, value: f32, guess: f32) {
         // The whole exponent in one byte: the four bytes of a number go into four planes, and
         // the exponents of a column are alike.
-        self.floats[column].push(value.to_bits().rotate_left(1));
+        let differs = value.to_bits() ^ guess.to_bits();
+        self.floats[column].push(differs.rotate_left(1));
     }
 
     /// Appends all columns to `out`, each with its length in front.
@@ -267,9 +274,14 @@ impl<'a, const I: usize, const F: usize> ColumnReader<'a, I, F> {
 
     #[inline]
     pub(super) fn float(&mut self, column: usize) -> Result<f32, Malformed> {
+        self.float_like(column, 0.0)
+    }
+
+    #[inline]
+    pub(super) fn float_like(&mut self, column: usize, guess: f32) -> Result<f32, Malformed> {
         let [high, upper, lower, low] = &mut self.floats[column];
         let bits = u32::from_le_bytes([low.byte()?, lower.byte()?, upper.byte()?, high.byte()?]);
-        Ok(f32::from_bits(bits.rotate_right(1)))
+        Ok(f32::from_bits(bits.rotate_right(1) ^ guess.to_bits()))
     }
 
     /// Checks that every column is read to its end.

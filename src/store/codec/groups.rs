@@ -255,7 +255,6 @@ fn encode_floats(columns: &mut GroupColumns, row: &PartitionEvaluation) -> u16 {
     for (flag, column, value) in [
         (has::ETA, floats::ETA, row.eta_s),
         (has::CONSUME, floats::CONSUME, row.consume_rate),
-        (has::PRODUCE, floats::PRODUCE, row.produce_rate),
         (has::USED, floats::USED, row.retention_used),
         (has::LEFT, floats::LEFT, row.retention_left_s),
     ] {
@@ -263,6 +262,12 @@ fn encode_floats(columns: &mut GroupColumns, row: &PartitionEvaluation) -> u16 {
             flags |= flag;
             columns.float(column, value);
         }
+    }
+    if let Some(rate) = row.produce_rate.get() {
+        flags |= has::PRODUCE;
+        // A group that keeps up consumes what is produced.
+        let guess = row.consume_rate.get().unwrap_or(0.0);
+        columns.float_like(floats::PRODUCE, rate, guess);
     }
     if row.complete.to_bits() != guess_complete(row.end.is_some()).to_bits() {
         flags |= has::COMPLETE;
@@ -504,13 +509,16 @@ fn decode_floats(
     for (flag, column, value) in [
         (has::ETA, floats::ETA, &mut row.eta_s),
         (has::CONSUME, floats::CONSUME, &mut row.consume_rate),
-        (has::PRODUCE, floats::PRODUCE, &mut row.produce_rate),
         (has::USED, floats::USED, &mut row.retention_used),
         (has::LEFT, floats::LEFT, &mut row.retention_left_s),
     ] {
         if is(flag) {
             *value = MaybeF32::some(columns.float(column)?);
         }
+    }
+    if is(has::PRODUCE) {
+        let guess = row.consume_rate.get().unwrap_or(0.0);
+        row.produce_rate = MaybeF32::some(columns.float_like(floats::PRODUCE, guess)?);
     }
     if is(has::COMPLETE) {
         row.complete = columns.float(floats::COMPLETE)?;

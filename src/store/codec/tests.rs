@@ -211,6 +211,28 @@ fn a_newer_format_is_named() {
     );
 }
 
+/// Sizes of frames are bytes on disk for every beat: they must not grow unnoticed. The samples
+/// include the log offsets of as many topic partitions.
+#[test]
+fn a_sample_takes_few_bytes() {
+    let evaluation = crate::store::sample::busy(100, 100, 100);
+    let (beat, changes) = (evaluation.beat, Vec::new());
+    let frame = Frame {
+        beat,
+        ..frame(Body::Evaluation {
+            evaluation,
+            changes,
+        })
+    };
+    comes_back(&frame);
+    let bytes = encode(&frame, &mut Numbered::default()).len();
+    println!("{bytes} bytes for 10,000 samples");
+    assert!(
+        (250_000..320_000).contains(&bytes),
+        "{bytes} bytes for 10,000 samples"
+    );
+}
+
 /// The raw bytes of version 1, before compression: a change of them is a new version.
 #[test]
 fn version_1_is_pinned() {
@@ -235,37 +257,45 @@ fn version_1_is_pinned() {
 #[test]
 fn frames_written_by_the_first_version_are_readable() {
     for (name, frame) in [("small", sample::small(7)), ("sinks", sample::sinks(8))] {
-        let mut names = Numbered::default();
-        let parts = encode(&frame, &mut names).parts;
         let path = format!("tests/golden/frame/v1_{name}_written.txt");
         let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(&path);
         // Never rewritten: only a new version adds files.
         if !file.exists() && std::env::var_os("UPDATE_GOLDEN").is_some() {
-            let mut text = String::new();
-            for part in &parts {
-                writeln!(text, "piece").unwrap();
-                hex(&mut text, part);
-            }
-            crate::golden::check(&path, &text);
+            crate::golden::check(&path, &written(&frame));
         }
-        let mut written: Vec<Box<[u8]>> = Vec::new();
-        for piece in std::fs::read_to_string(file)
-            .unwrap()
-            .split("piece\n")
-            .skip(1)
-        {
-            let digits: Vec<u8> = piece.bytes().filter(u8::is_ascii_hexdigit).collect();
-            let bytes = digits
-                .chunks(2)
-                .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap());
-            written.push(bytes.collect());
+        let (mut names, mut parts) = (Numbered::default(), Vec::new());
+        for line in std::fs::read_to_string(file).unwrap().lines() {
+            let (kind, digits) = line.split_once(' ').unwrap();
+            let bytes: Vec<u8> = (0..digits.len() / 2)
+                .map(|at| u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).unwrap())
+                .collect();
+            match kind {
+                "name" => names.names.push(String::from_utf8(bytes).unwrap().into()),
+                _ => parts.push(bytes.into_boxed_slice()),
+            }
         }
         let expected = Frame {
             body: stored_part(&frame.body),
             ..(*frame).clone()
         };
-        assert_eq!(decode(&frame, &written, &mut names), Ok(expected), "{name}");
+        assert_eq!(decode(&frame, &parts, &mut names), Ok(expected), "{name}");
     }
+}
+
+/// A frame with the names it uses, one a line.
+fn written(frame: &Frame) -> String {
+    let mut names = Numbered::default();
+    let parts = encode(frame, &mut names).parts;
+    let names = names.names.iter().map(|name| ("name", name.as_bytes()));
+    let mut text = String::new();
+    for (kind, bytes) in names.chain(parts.iter().map(|part| ("piece", &**part))) {
+        write!(text, "{kind} ").unwrap();
+        for byte in bytes {
+            write!(text, "{byte:02x}").unwrap();
+        }
+        text.push('\n');
+    }
+    text
 }
 
 fn hex(text: &mut String, bytes: &[u8]) {

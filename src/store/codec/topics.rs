@@ -37,7 +37,7 @@ pub(super) fn encode(
     topics: &[Arc<TopicEvaluation>],
     names: &mut dyn Names,
 ) {
-    let (mut name, mut begin, mut end) = (0_i64, 0_i64, 0_i64);
+    let (mut name, mut end) = (0_i64, 0_i64);
     for topic in topics {
         let id = i64::from(names.id(topic.topic.shared()));
         columns.int(ints::NAME, id - name);
@@ -45,15 +45,15 @@ pub(super) fn encode(
         columns.varint(ints::PARTITIONS, topic.partitions.len() as u64);
         for row in &topic.partitions {
             let mut flags = 0;
-            if let Some(value) = row.begin.get() {
-                flags |= has::BEGIN;
-                columns.int(ints::BEGIN, value.wrapping_sub(begin));
-                begin = value;
-            }
             if let Some(value) = row.end.get() {
                 flags |= has::END;
                 columns.int(ints::END, value.wrapping_sub(end));
                 end = value;
+            }
+            if let Some(value) = row.begin.get() {
+                flags |= has::BEGIN;
+                // What the log holds is less than where it stands.
+                columns.int(ints::BEGIN, end.wrapping_sub(value));
             }
             if let Some(value) = row.produce_rate.get() {
                 flags |= has::RATE;
@@ -76,7 +76,7 @@ pub(super) fn decode(
     if count > columns.left(ints::NAME) {
         return Err(Malformed("more topics are announced than are there"));
     }
-    let (mut name, mut begin, mut end) = (0_i64, 0_i64, 0_i64);
+    let (mut name, mut end) = (0_i64, 0_i64);
     let mut topics = Vec::with_capacity(count);
     for _ in 0..count {
         name = name.wrapping_add(columns.int(ints::NAME)?);
@@ -90,13 +90,12 @@ pub(super) fn decode(
         for _ in 0..count {
             let flags = columns.byte(ints::FLAGS)?;
             let mut row = TopicPartition::default();
-            if flags & has::BEGIN != 0 {
-                begin = begin.wrapping_add(columns.int(ints::BEGIN)?);
-                row.begin = MaybeI64::some(begin);
-            }
             if flags & has::END != 0 {
                 end = end.wrapping_add(columns.int(ints::END)?);
                 row.end = MaybeI64::some(end);
+            }
+            if flags & has::BEGIN != 0 {
+                row.begin = MaybeI64::some(end.wrapping_sub(columns.int(ints::BEGIN)?));
             }
             if flags & has::RATE != 0 {
                 row.produce_rate = MaybeF32::some(columns.float(RATE)?);
