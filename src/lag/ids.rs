@@ -91,7 +91,7 @@ pub struct TopicId(pub [u8; 16]);
 /// or grown offsets topic starts a new epoch, so that its smaller offsets still count as newer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Order {
-    /// Counts the lives of the offsets topic, from 0.
+    /// Rises with every life of the offsets topic; meaningless but for its order.
     pub epoch: u32,
     /// Offset of the record in its partition of `__consumer_offsets`.
     pub offset: i64,
@@ -136,9 +136,13 @@ impl Interner {
 /// When `partitions` is not positive.
 pub fn coordinator_partition(group: &str, partitions: i32) -> PartitionId {
     assert!(partitions > 0, "a topic has at least one partition");
-    let hash = group.encode_utf16().fold(0_i32, |hash, unit| {
-        hash.wrapping_mul(31).wrapping_add(i32::from(unit))
-    });
+    let add = |hash: i32, unit: u16| hash.wrapping_mul(31).wrapping_add(i32::from(unit));
+    // Asked for every record of the offsets topic: the usual name takes the short way.
+    let hash = if group.is_ascii() {
+        group.bytes().map(u16::from).fold(0, add)
+    } else {
+        group.encode_utf16().fold(0, add)
+    };
     let abs = if hash == i32::MIN { 0 } else { hash.abs() };
     PartitionId(abs % partitions)
 }
