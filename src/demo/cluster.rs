@@ -51,8 +51,8 @@ impl SimulatedKafka {
         let producer: BaseProducer<Silent> = ClientConfig::new()
             .set("test.mock.num.brokers", BROKERS)
             .set("client.id", "lagline-demo")
-            // One batch a partition and second; see `flush`.
-            .set("linger.ms", "500")
+            // One batch a partition and second: what happens in one is handed over faster.
+            .set("linger.ms", "20")
             .set("message.timeout.ms", "0")
             // Commits stay in order.
             .set("max.in.flight.requests.per.connection", "1")
@@ -145,7 +145,7 @@ impl SimulatedKafka {
         self.send(message)
     }
 
-    /// Sends at once what was handed over, and waits until it is stored.
+    /// Waits until what was handed over is stored.
     ///
     /// # Errors
     /// When that takes longer than `limit`; it still goes on.

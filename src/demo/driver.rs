@@ -12,7 +12,7 @@ use super::DemoError;
 use super::cluster::SimulatedKafka;
 use super::members;
 use super::plan::{GROUPS, TOPICS, topic_of};
-use super::records::{self, CommitVersion};
+use super::records;
 use super::workload::{Commit, Happened, STEP, Workload, Written};
 use crate::clock::{Clock, Timestamp};
 use crate::kafka::decode::Committed;
@@ -187,7 +187,7 @@ impl Demo {
                 timestamp: commit.at,
                 topic_id: self.kafka.topic_id(commit.topic),
             };
-            let record = records::commit(&committed, CommitVersion::V4);
+            let record = records::commit(&committed);
             self.kafka
                 .write_offsets_record(commit.group, &record, commit.at)?;
         }

@@ -1,12 +1,13 @@
 //! Records of `__consumer_offsets` as bytes: what a broker writes when a group commits or changes.
 //!
 //! The counterpart of `kafka::decode`, for the demo, benchmarks and tests: lagline itself never
-//! writes to that topic. It writes the versions that brokers write today (commits in the ones of
-//! Kafka 2.1 to 4.0 and of 4.1 on), and takes the decoder's own types, so that what goes in must
-//! come out again.
+//! writes to that topic. Commits are those of `kafka::encode`; memberships are written in the
+//! versions of today's brokers. It takes the decoder's own types, so that what goes in must come
+//! out again.
 
 use crate::clock::Timestamp;
 use crate::kafka::decode::Committed;
+use crate::kafka::encode::{commit_key, commit_value};
 use crate::lag::event::MemberChange;
 use crate::lag::ids::TopicId;
 
@@ -24,15 +25,6 @@ pub struct OffsetsRecord {
     pub value: Option<Vec<u8>>,
 }
 
-/// Which layout an offset commit has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CommitVersion {
-    /// Kafka 2.1 to 4.0; without the topic's id.
-    V3,
-    /// Kafka 4.1 and later.
-    V4,
-}
-
 /// The membership of a group of the classic protocol.
 #[derive(Clone, Copy, Debug)]
 pub struct ClassicGroup<'a> {
@@ -46,28 +38,15 @@ pub struct ClassicGroup<'a> {
     pub members: &'a [MemberChange],
 }
 
-/// A group commits (`OffsetCommitKey` 1, `OffsetCommitValue` 3 or 4).
-pub fn commit(commit: &Committed<'_>, version: CommitVersion) -> OffsetsRecord {
-    let mut value = Writer::default();
-    match version {
-        CommitVersion::V3 => {
-            value.i16(3).i64(commit.offset).i32(-1).text("");
-            value.i64(commit.timestamp.as_ms());
-        }
-        CommitVersion::V4 => {
-            value.i16(4).i64(commit.offset).i32(-1).compact_text("");
-            value.i64(commit.timestamp.as_ms());
-            if let Some(id) = commit.topic_id {
-                // One tagged field: number 0, 16 bytes.
-                value.uvarint(1).uvarint(0).uvarint(id.0.len()).raw(&id.0);
-            } else {
-                value.uvarint(0);
-            }
-        }
-    }
+/// A group commits (`OffsetCommitKey` 1; `OffsetCommitValue` 4 when the topic's id is known, else 3).
+pub fn commit(commit: &Committed<'_>) -> OffsetsRecord {
     OffsetsRecord {
         key: commit_key(commit.group, commit.topic, commit.partition),
-        value: Some(value.0),
+        value: Some(commit_value(
+            commit.offset,
+            commit.timestamp,
+            commit.topic_id,
+        )),
     }
 }
 
@@ -185,12 +164,6 @@ pub fn consumer_member_left(group: &str, member_id: &str) -> [OffsetsRecord; 2] 
         key: member_key(kind, group, member_id),
         value: None,
     })
-}
-
-fn commit_key(group: &str, topic: &str, partition: i32) -> Vec<u8> {
-    let mut key = Writer::default();
-    key.i16(1).text(group).text(topic).i32(partition);
-    key.0
 }
 
 fn group_key(kind: i16, group: &str) -> Vec<u8> {
@@ -336,22 +309,12 @@ mod tests {
 
     #[test]
     fn commits_come_out_as_they_went_in() {
-        let id = TopicId([7; 16]);
         let long = "x".repeat(300);
-        for (version, group, offset, given, read, reason) in [
-            (CommitVersion::V3, "g", 0, None, None, "before 4.1"),
-            (CommitVersion::V3, "g", 1, Some(id), None, "v3 has no room"),
-            (CommitVersion::V4, "g", 2, Some(id), Some(id), "since 4.1"),
-            (CommitVersion::V4, "g", 3, None, None, "id not known"),
-            (
-                CommitVersion::V4,
-                "г\n\"\\😀",
-                i64::MAX,
-                None,
-                None,
-                "any UTF-8",
-            ),
-            (CommitVersion::V4, &long, -1, Some(id), Some(id), "long"),
+        for (group, offset, topic_id, reason) in [
+            ("g", 0, None, "before Kafka 4.1"),
+            ("g", 1, Some(TopicId([7; 16])), "since then"),
+            ("г\n\"\\😀", i64::MAX, None, "any UTF-8"),
+            (&long, -1, Some(TopicId([1; 16])), "long"),
         ] {
             let committed = Committed {
                 group,
@@ -359,31 +322,37 @@ mod tests {
                 partition: 11,
                 offset,
                 timestamp: Timestamp::from_ms(1_758_335_260_726),
-                topic_id: given,
+                topic_id,
             };
-            let expected = Committed {
-                topic_id: read,
-                ..committed
-            };
-            let record = commit(&committed, version);
-            assert_eq!(back(&record), Record::Committed(expected), "{reason}");
+            let record = commit(&committed);
+            assert_eq!(back(&record), Record::Committed(committed), "{reason}");
         }
     }
 
     #[test]
     fn a_commit_has_the_bytes_of_a_real_broker() {
         let committed = Committed {
-            group: "g",
-            topic: "t",
-            partition: 0,
-            offset: 2_217_128,
-            timestamp: Timestamp::from_ms(1_758_335_260_726),
-            topic_id: None,
+            group: "d.grow",
+            topic: "d.grow",
+            partition: 3,
+            offset: 17,
+            timestamp: Timestamp::from_ms(1_795_444_371_066),
+            topic_id: Some(TopicId([
+                157, 73, 2, 92, 233, 24, 73, 248, 164, 93, 66, 170, 68, 153, 79, 82,
+            ])),
         };
-        let value = commit(&committed, CommitVersion::V4).value.unwrap();
-        let hex: String = value.iter().map(|byte| format!("{byte:02x}")).collect();
-        // Written by Kafka 4.1.
-        assert_eq!(hex, "0004000000000021d4a8ffffffff010000019964f2d83600");
+        let record = commit(&committed);
+        let hex = |bytes: &[u8]| -> String { bytes.iter().map(|b| format!("{b:02x}")).collect() };
+        // Written by Kafka 4.4.0; see tests/fixtures/kafka-records.
+        assert_eq!(
+            hex(&record.key),
+            "00010006642e67726f770006642e67726f7700000003"
+        );
+        assert_eq!(
+            hex(&record.value.unwrap()),
+            "00040000000000000011ffffffff01000001a208d2ee7a\
+             0100109d49025ce91849f8a45d42aa44994f52"
+        );
     }
 
     #[test]
