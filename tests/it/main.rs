@@ -24,6 +24,7 @@ mod lagline;
 mod log_offsets;
 mod program;
 mod reader;
+mod removal_rule;
 mod security;
 mod services;
 mod services_databases;
