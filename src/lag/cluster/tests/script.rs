@@ -162,16 +162,6 @@ impl Player {
                 true,
             ),
             "commit" | "arrive" => self.commit(&details, at),
-            "gone" => {
-                let order = self.next_order(&details);
-                let event = Event::CommitDeleted {
-                    group: details.of("g").unwrap_or("g"),
-                    topic: details.of("t").unwrap_or("t"),
-                    partition: details.partition(),
-                    order,
-                };
-                self.apply(event, at);
-            }
             "topic" => {
                 let event = Event::TopicChanged {
                     topic: details.of("t").unwrap_or("t"),
@@ -184,9 +174,37 @@ impl Player {
                 let topic = details.of("t").unwrap_or("t");
                 self.apply(Event::TopicDeleted { topic }, at);
             }
+            "history" => self.history(rest, at),
+            "ask" => {
+                let questions = self.cluster.questions(at);
+                self.questions.extend(questions);
+            }
+            "status" => {
+                let status = (0..7).filter_map(Status::from_code);
+                let status = status.into_iter().find(|s| s.as_str() == details.value);
+                self.cluster.remember_status("g", status.unwrap(), at);
+            }
+            "eval" => self.eval(&details, at),
+            other => self.group_word(other, &details, at),
+        }
+    }
+
+    /// Words about a group's members, and about what is gone.
+    fn group_word(&mut self, what: &str, details: &Details<'_>, at: Timestamp) {
+        match what {
+            "gone" => {
+                let order = self.next_order(details);
+                let event = Event::CommitDeleted {
+                    group: details.of("g").unwrap_or("g"),
+                    topic: details.of("t").unwrap_or("t"),
+                    partition: details.partition(),
+                    order,
+                };
+                self.apply(event, at);
+            }
             "members" | "kind" | "join" | "assign" | "leave" => {
-                let change = change(what, &details);
-                let order = self.next_order(&details);
+                let change = change(what, details);
+                let order = self.next_order(details);
                 let group = details.of("g").unwrap_or("g");
                 let change = &change;
                 self.apply(
@@ -199,22 +217,11 @@ impl Player {
                 );
             }
             "nogroup" => {
-                let order = self.next_order(&details);
+                let order = self.next_order(details);
                 let group = details.of("g").unwrap_or("g");
                 let kind = kind(details.value);
                 self.apply(Event::GroupDeleted { group, order, kind }, at);
             }
-            "history" => self.history(rest, at),
-            "ask" => {
-                let questions = self.cluster.questions(at);
-                self.questions.extend(questions);
-            }
-            "status" => {
-                let status = (0..7).filter_map(Status::from_code);
-                let status = status.into_iter().find(|s| s.as_str() == details.value);
-                self.cluster.remember_status("g", status.unwrap(), at);
-            }
-            "eval" => self.eval(&details, at),
             other => panic!("no such word: {other}"),
         }
     }
