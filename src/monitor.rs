@@ -349,11 +349,13 @@ impl Monitor {
 
     fn poll_if_due(&mut self) -> Pending<LogAnswer> {
         let now = self.clock.now();
-        if now < self.next_poll && self.next_poll.ms_since(now) < i64::MAX / 2 {
+        let refresh = self.timing.offset_refresh;
+        // Further away than one refresh: the clock was stepped back, and the poll is due by the new time.
+        if now < self.next_poll && self.next_poll <= now.plus(refresh) {
             return None;
         }
-        let due = now.aligned(self.timing.offset_refresh);
-        self.next_poll = due.plus(self.timing.offset_refresh);
+        let due = now.aligned(refresh);
+        self.next_poll = due.plus(refresh);
         let is_beat = due.aligned(self.timing.interval) == due;
         if is_beat && self.gate.is_none() {
             None
@@ -422,3 +424,6 @@ async fn finished<T>(pending: Pending<T>, timeout: Duration) -> Option<T> {
         .ok()?
         .ok()
 }
+
+#[cfg(test)]
+mod tests;

@@ -109,3 +109,6 @@ impl<J: Journal> Scheduler<J> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
