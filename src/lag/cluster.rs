@@ -219,7 +219,7 @@ impl Cluster {
                             commits: slot.window.iter().map(view).collect(),
                             owner,
                             client_id,
-                            current_lag: current_lag(slot, polled.map(|(_, end)| end)),
+                            current_lag: current_lag(slot, polled),
                         }
                     })
                     .collect();

@@ -20,20 +20,20 @@
 //! own timestamps and are believed only as a whole, when they fit each other and what was polled.
 
 mod points;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
 use self::points::{Kind, Point, Points};
 use super::optional::{MaybeF32, MaybeI64};
+use super::settings::Rules;
 use crate::clock::Timestamp;
 
 /// Points kept for a partition nobody lags on: 512 bytes.
 pub const PLAIN_POINTS: usize = 32;
 /// Points kept for a partition somebody lags on: 4 KiB.
 pub const DETAILED_POINTS: usize = 256;
-
-/// How far a commit's own timestamp may lie before the newest poll and still count as seen live.
-const LIVE_GRACE: Duration = Duration::from_secs(2);
 
 /// How often Kafka is asked in a row where in time an offset lies: each time the answer gets eight
 /// times as exact.
@@ -47,6 +47,18 @@ pub enum Step {
     Forward,
     /// The log end went back: the history was dropped.
     Back,
+}
+
+/// What log offsets were asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The first poll of a process. It falls on no multiple of `offset_refresh`, so that one running all
+    /// along would not have made it: it says where the log ends now, but is no part of the ring.
+    Start,
+    /// A regular poll, for the rules' ring.
+    Poll,
+    /// A beat between two polls.
+    Beat,
 }
 
 /// Whether past end offsets were asked for.
@@ -86,9 +98,9 @@ pub struct Log {
     start_at: Timestamp,
     /// When the newest end offset arrived.
     end_at: Timestamp,
-    /// Newest polled end offset and when it arrived.
+    /// Newest polled end offset, and when the poll was due.
     polled: MaybeI64,
-    polled_at: Timestamp,
+    polled_slot: Timestamp,
     /// The smallest end offset in the ring.
     ring_min: i64,
     ring_len: u16,
@@ -106,14 +118,13 @@ pub struct Log {
 }
 
 impl Log {
-    /// Takes an answer that arrived at `at`. `poll` says that it feeds the rules' ring, which holds
-    /// `intervals` values.
+    /// Takes an answer that arrived at `at`.
     pub fn answer(
         &mut self,
         at: Timestamp,
         (start, end): (Option<i64>, Option<i64>),
-        poll: bool,
-        intervals: usize,
+        purpose: Purpose,
+        rules: &Rules,
     ) -> Step {
         if let Some(start) = start {
             self.start = MaybeI64::some(start);
@@ -131,14 +142,21 @@ impl Log {
                 self.turn_back(at, last.at());
             }
         }
-        let kind = if poll { Kind::Poll } else { Kind::Fetch };
+        let kind = match purpose {
+            Purpose::Poll => Kind::Poll,
+            Purpose::Start | Purpose::Beat => Kind::Fetch,
+        };
         self.points.push(Point::new(at, end, kind));
         self.end_at = at;
-        if poll {
+        if purpose != Purpose::Beat {
             self.polled = MaybeI64::some(end);
-            self.polled_at = at;
+            self.polled_slot = match purpose {
+                Purpose::Poll => slot(at, rules.offset_refresh),
+                // In force for no commit.
+                Purpose::Start | Purpose::Beat => Timestamp::from_ms(i64::MAX),
+            };
         }
-        self.tidy(at, intervals);
+        self.tidy(at, rules.intervals);
         step
     }
 
@@ -146,7 +164,7 @@ impl Log {
     fn turn_back(&mut self, now: Timestamp, last: Timestamp) {
         let by = last.ms_since(now).saturating_add(1);
         self.points.shift(by);
-        self.polled_at = Timestamp::from_ms(self.polled_at.as_ms().saturating_sub(by));
+        self.polled_slot = Timestamp::from_ms(self.polled_slot.as_ms().saturating_sub(by));
     }
 
     /// Drops everything that was known about a log that is no more.
@@ -299,14 +317,20 @@ impl Log {
         self.points.last().map(|_| self.end_at)
     }
 
-    /// The newest polled end offset and when it arrived.
-    pub fn polled(&self) -> Option<(Timestamp, i64)> {
-        Some((self.polled_at, self.polled.get()?))
+    /// The newest polled end offset.
+    pub fn polled(&self) -> Option<i64> {
+        self.polled.get()
     }
 
-    /// The moment of the oldest real poll that is still known.
-    pub fn first_poll(&self) -> Option<Timestamp> {
-        self.points.first_poll()
+    /// The last multiple of `refresh` at which a poll would have been made, had there been somebody
+    /// to make it.
+    pub fn last_missed_poll(&self, refresh: Duration) -> Option<Timestamp> {
+        let first = self.points.first_told()?;
+        let slot = slot(first.at(), refresh);
+        Some(match first.kind() {
+            Kind::Poll => slot.minus(refresh),
+            Kind::Fetch | Kind::Seed | Kind::SeedPoll => slot,
+        })
     }
 
     /// Whether the ring is as full as it would be had lagline always been running.
@@ -324,25 +348,28 @@ impl Log {
         self.produce_rate
     }
 
-    /// The last polled end offset at the moment of a commit: what Burrow takes the lag against.
-    /// Nothing when no poll is near enough to know.
-    pub fn end_in_force(&self, at: Timestamp, refresh: Duration) -> Option<i64> {
-        let (polled_at, end) = self.polled()?;
-        if polled_at <= at.plus(LIVE_GRACE) {
-            // Live, unless the polls have stopped.
-            return (at.ms_since(polled_at) <= ms(refresh) * 3).then_some(end);
+    /// The last polled end offset at the moment `at` of a commit: what Burrow takes the lag against.
+    /// Nothing when no poll of that time is known. A commit that is seen as it happens (`is_live`)
+    /// makes do with a poll up to three refreshes old, as Burrow would.
+    ///
+    /// A poll is taken to be in force from the multiple of `refresh` on at which it was due, so that
+    /// what is found later from seeds, which lie there, is the same.
+    pub fn end_in_force(&self, at: Timestamp, refresh: Duration, is_live: bool) -> Option<i64> {
+        if is_live && self.polled_slot <= at {
+            let is_near = at.ms_since(self.polled_slot) <= ms(refresh) * 3;
+            return self.polled.get().filter(|_| is_near);
         }
-        let (before, after) = self.points.around(at, Kind::can_stand_for_a_poll);
-        let before = before?;
-        let is_near = at.ms_since(before.at()) <= ms(refresh) * 2;
-        let stood_still = after.is_some_and(|after| after.end == before.end);
-        (is_near || stood_still).then_some(before.end)
+        let (before, after) = self.points.in_force(at, refresh);
+        let (slot, end) = before?;
+        let is_near = at.ms_since(slot) < ms(refresh);
+        let stood_still = after.is_some_and(|after| after == end);
+        (is_near || stood_still).then_some(end)
     }
 
     /// The end offset at a moment, between the points around it. Nothing when they are too far
     /// apart, or before or after everything known.
     pub fn end_at(&self, at: Timestamp, refresh: Duration) -> Option<i64> {
-        let (before, after) = self.points.around(at, |_| true);
+        let (before, after) = self.points.around(at);
         let before = before?;
         if before.at() == at {
             return Some(before.end);
@@ -369,6 +396,11 @@ impl Log {
     pub fn heap_bytes(&self) -> usize {
         self.points.heap_bytes()
     }
+}
+
+/// When a poll that was answered at `at` was due.
+fn slot(at: Timestamp, refresh: Duration) -> Timestamp {
+    at.aligned(refresh.max(Duration::from_millis(1)))
 }
 
 fn ms(duration: Duration) -> i64 {

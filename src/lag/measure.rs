@@ -144,3 +144,153 @@ pub fn seconds(ms: i64) -> f32 {
 fn records(count: i64) -> f32 {
     count as f32
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::ids::Order;
+    use super::super::optional::MaybeI64;
+    use super::*;
+
+    fn known(value: Option<f32>) -> MaybeF32 {
+        value.into()
+    }
+
+    fn commit(seconds: i64, offset: i64) -> StoredCommit {
+        StoredCommit {
+            offset,
+            timestamp: Timestamp::from_secs(seconds),
+            observed_at_s: 0,
+            order: Order::default(),
+            lag: MaybeI64::NONE,
+        }
+    }
+
+    #[test]
+    fn the_consume_rate_fades_when_commits_stay_away() {
+        for (why, first, last, commits, now, expected) in [
+            ("over the window", (0, 0), (90, 900), 10, 95, Some(10.0)),
+            (
+                "the next commit is due",
+                (0, 0),
+                (90, 900),
+                10,
+                100,
+                Some(10.0),
+            ),
+            (
+                "as long again without one",
+                (0, 0),
+                (90, 900),
+                10,
+                190,
+                Some(5.0),
+            ),
+            (
+                "idle: it commits the same",
+                (0, 7),
+                (90, 7),
+                10,
+                95,
+                Some(0.0),
+            ),
+            ("one commit says nothing", (5, 7), (5, 7), 1, 95, None),
+            (
+                "after a rewind nothing is known",
+                (0, 900),
+                (90, 0),
+                10,
+                95,
+                None,
+            ),
+            ("no time between", (5, 0), (5, 9), 2, 95, None),
+        ] {
+            let (first, last) = (commit(first.0, first.1), commit(last.0, last.1));
+            let rate = consume_rate(&first, &last, commits, Timestamp::from_secs(now));
+            assert_eq!(rate, known(expected), "{why}");
+        }
+    }
+
+    #[test]
+    fn the_time_to_catch_up_needs_catching_up() {
+        for (why, lag, consume, produce, expected) in [
+            (
+                "faster than it is written",
+                100,
+                Some(15.0),
+                Some(5.0),
+                Some(10.0),
+            ),
+            ("as fast", 100, Some(5.0), Some(5.0), None),
+            ("slower", 100, Some(4.0), Some(5.0), None),
+            ("no lag", 0, Some(15.0), Some(5.0), None),
+            ("a rate is not known", 100, None, Some(5.0), None),
+        ] {
+            let eta = eta(lag, known(consume), known(produce));
+            assert_eq!(eta, known(expected), "{why}");
+        }
+    }
+
+    #[test]
+    fn retention_risk() {
+        let rates = (Some(1.0), Some(5.0));
+        for (why, (start, end, committed), (consume, produce), lost, used, left) in [
+            (
+                "half of the log unread",
+                (100, 300, 200),
+                rates,
+                None,
+                Some(0.5),
+                Some(25.0),
+            ),
+            ("caught up", (100, 300, 300), rates, None, Some(0.0), None),
+            (
+                "fallen off",
+                (100, 300, 40),
+                rates,
+                Some(60),
+                Some(1.0),
+                Some(0.0),
+            ),
+            (
+                "reads faster than it is written",
+                (100, 300, 200),
+                (Some(9.0), Some(5.0)),
+                None,
+                Some(0.5),
+                None,
+            ),
+            (
+                "nothing was ever deleted",
+                (0, 300, 150),
+                rates,
+                None,
+                Some(0.5),
+                None,
+            ),
+            (
+                "everything was deleted",
+                (300, 300, 300),
+                rates,
+                None,
+                None,
+                None,
+            ),
+            (
+                "committed beyond the end",
+                (100, 300, 900),
+                rates,
+                None,
+                Some(0.0),
+                None,
+            ),
+        ] {
+            let risk = retention(start, end, committed, known(consume), known(produce));
+            let expected = Retention {
+                lost,
+                used: known(used),
+                left_s: known(left),
+            };
+            assert_eq!(risk, expected, "{why}");
+        }
+    }
+}

@@ -30,6 +30,7 @@ mod services;
 mod services_databases;
 mod services_kafka;
 mod services_left;
+mod simulation;
 mod sink_contract;
 mod sink_points;
 mod start_rule;

@@ -323,8 +323,9 @@ impl Cluster {
             return Applied::TooOld;
         }
         let is_newest = slot.window.is_newest(commit.order);
+        let is_live = at >= now.minus(rules.offset_refresh);
         let lag = if lag_is_known_now && is_newest {
-            lag_at(log, commit.offset, at, rules)
+            lag_at(log, commit.offset, at, is_live, rules)
         } else {
             MaybeI64::NONE
         };
@@ -429,14 +430,21 @@ pub(super) fn own_clock(at: Timestamp, clock_offset_ms: Option<i64>) -> Timestam
 }
 
 /// The lag of a commit of `offset` at the moment `at` (own clock); unknown when no end offset is
-/// known for that moment.
-pub(super) fn lag_at(log: Option<&Log>, offset: i64, at: Timestamp, rules: &Rules) -> MaybeI64 {
+/// known for that moment. `is_live`: it is seen as it happens, and not found afterwards.
+pub(super) fn lag_at(
+    log: Option<&Log>,
+    offset: i64,
+    at: Timestamp,
+    is_live: bool,
+    rules: &Rules,
+) -> MaybeI64 {
     let Some(log) = log else {
         return MaybeI64::NONE;
     };
+    let refresh = rules.offset_refresh;
     let end = match rules.commit_lag {
-        CommitLag::LastPoll => log.end_in_force(at, rules.offset_refresh),
-        CommitLag::Interpolated => log.end_at(at, rules.offset_refresh),
+        CommitLag::LastPoll => log.end_in_force(at, refresh, is_live),
+        CommitLag::Interpolated => log.end_at(at, refresh),
     };
     match end {
         // Records that are no longer there: the log may have ended anywhere before its start.

@@ -69,7 +69,9 @@ impl Cluster {
                 continue;
             }
             if group.known.is_none() && !self.remembered.is_empty() {
-                group.known = self.remembered.remove(group.id.as_str());
+                let remembered = self.remembered.remove(group.id.as_str());
+                // What has committed since may have recovered.
+                group.known = remembered.filter(|(_, at)| group.last_commit <= *at);
             }
             let rules = &self.settings.rules;
             let patience = super::patience(rules);

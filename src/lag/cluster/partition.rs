@@ -98,7 +98,7 @@ impl Beat<'_> {
         };
         partition.start = Some(super::view(first));
         partition.end = Some(super::view(last));
-        let polled = log.as_deref().and_then(Log::polled).map(|(_, end)| end);
+        let polled = log.as_deref().and_then(Log::polled);
         partition.current_lag = super::current_lag(slot, polled);
         let mut digs = false;
         if let Some(log) = log.as_deref_mut() {
@@ -233,7 +233,7 @@ impl Beat<'_> {
                     }) => last.saturating_sub(first),
                     _ => 0,
                 };
-                let noise = log.produce_rate().get().unwrap_or(0.0) * POLL_TAKES_S;
+                let noise = log.produce_rate().get().unwrap_or(0.0) * POLL_TAKES_S + 1.0;
                 self.is_whole(slot, log)
                     && (!slot.marks.has(Marks::SEEDED) || as_f32(grown) > noise)
             }

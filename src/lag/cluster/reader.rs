@@ -158,11 +158,13 @@ impl Readers {
         }
     }
 
-    /// Whether a commit of this partition's groups stands behind a gap that compaction has left.
-    pub(super) fn is_cut(&self, partition: i32, offset: i64) -> bool {
+    /// Whether compaction may have taken older commits of this partition's groups. A gap anywhere
+    /// tells: where the compacted part ends is not known, and in it every group has its last commit
+    /// only, also right in front of the part that is whole.
+    pub(super) fn is_cut(&self, partition: i32) -> bool {
         self.at(partition)
             .and_then(|reader| reader.told)
-            .is_some_and(|told| offset < told.complete_from)
+            .is_some_and(|told| told.complete_from > 0)
     }
 }
 

@@ -65,7 +65,7 @@ impl Past<'_> {
                 continue;
             }
             let at = own_clock(commit.timestamp, self.clock_offset_ms).min(self.now);
-            let mut lag = lag_at(Some(log), commit.offset, at, self.rules);
+            let mut lag = lag_at(Some(log), commit.offset, at, false, self.rules);
             if lag.get().is_none() && newest <= commit.offset {
                 // The log has not passed it yet, so it had not passed it then.
                 lag = MaybeI64::some(0);
@@ -149,13 +149,12 @@ impl Past<'_> {
             }
         }
         let intervals = self.rules.intervals;
-        if let Some(first) = log.first_poll()
+        if let Some(mut at) = log.last_missed_poll(refresh)
             && !log.is_ring_complete(intervals)
         {
-            let mut at = first.aligned(refresh);
             for _ in 0..intervals.min(POINTS_MAX / 2) {
-                at = at.minus(refresh);
                 into.push(self.broker_clock(at));
+                at = at.minus(refresh);
             }
         }
     }
@@ -184,11 +183,10 @@ impl Cluster {
             for used in &mut group.topics {
                 used.slots.shrink_to_fit();
                 for (partition, slot) in used.slots.iter_mut().enumerate() {
-                    let Some(first) = slot.window.first() else {
+                    if slot.window.is_empty() {
                         continue;
-                    };
-                    if slot.window.len() < past.rules.intervals
-                        && self.readers.is_cut(coordinator, first.order.offset)
+                    }
+                    if slot.window.len() < past.rules.intervals && self.readers.is_cut(coordinator)
                     {
                         slot.marks.set(Marks::CUT);
                     }
@@ -220,7 +218,7 @@ impl Cluster {
                     let Some(log) = topic.logs.get_mut(partition) else {
                         continue;
                     };
-                    let lag = super::current_lag(slot, log.polled().map(|(_, end)| end));
+                    let lag = super::current_lag(slot, log.polled());
                     if lag <= past.rules.allowed_lag || !past.is_needed(slot, log) {
                         continue;
                     }
@@ -303,12 +301,10 @@ impl Cluster {
             .iter()
             .map(|&(at, end)| (own_clock(at, offset), end))
             .collect();
-        let first_poll = log.first_poll();
+        let last_missed = log.last_missed_poll(refresh);
         // The moments asked for because no poll was made then.
-        let stands_for_a_poll = |at: Timestamp| {
-            let is_before = first_poll.is_some_and(|first| at < first.aligned(refresh));
-            is_before && at == at.aligned(refresh)
-        };
+        let stands_for_a_poll =
+            |at: Timestamp| last_missed.is_some_and(|last| at <= last) && at == at.aligned(refresh);
         log.seed(&own, stands_for_a_poll, refresh, now, rules.intervals);
         Applied::Noted
     }

@@ -7,9 +7,10 @@
 use super::Cluster;
 use super::state::{Marks, PARTITIONS_MAX, TopicIndex, Wish};
 use crate::clock::Timestamp;
+use crate::lag::evaluation::Phase;
 use crate::lag::event::{Applied, PartitionLog};
 use crate::lag::ids::TopicId;
-use crate::lag::log::Step;
+use crate::lag::log::{Purpose, Step};
 
 impl Cluster {
     pub(super) fn log_offsets(
@@ -22,7 +23,8 @@ impl Cluster {
         let Some(index) = self.make_topic(topic) else {
             return Applied::OverLimit;
         };
-        let intervals = self.settings.rules.intervals;
+        let rules = &self.settings.rules;
+        let is_loaded = self.phase == Phase::Running;
         let mut gone_back = Vec::new();
         let mut outcome = Applied::Noted;
         let Some(topic) = self.topics.at_mut(index) else {
@@ -35,7 +37,12 @@ impl Cluster {
                 continue;
             };
             let offsets = (valid(told.start), valid(told.end));
-            if log.answer(at, offsets, poll, intervals) == Step::Back {
+            let purpose = match poll {
+                true if !is_loaded && log.told_at().is_none() => Purpose::Start,
+                true => Purpose::Poll,
+                false => Purpose::Beat,
+            };
+            if log.answer(at, offsets, purpose, rules) == Step::Back {
                 gone_back.extend(usize::try_from(told.partition));
             }
         }

@@ -27,11 +27,6 @@ impl Kind {
     fn is_ring(self) -> bool {
         matches!(self, Kind::Poll | Kind::SeedPoll)
     }
-
-    /// Whether Burrow, had it been running, would have known this end offset.
-    pub(super) fn can_stand_for_a_poll(self) -> bool {
-        self != Kind::Fetch
-    }
 }
 
 /// An end offset at a moment, in 16 bytes: the kind takes the moment's two lowest bits.
@@ -89,11 +84,17 @@ impl Points {
         self.0.last().copied()
     }
 
-    pub(super) fn first_poll(&self) -> Option<Timestamp> {
+    /// The oldest point that was no seed.
+    pub(super) fn first_told(&self) -> Option<Point> {
+        self.0.iter().find(|p| !p.kind().is_seed()).copied()
+    }
+
+    /// What every method keeps true.
+    #[cfg(test)]
+    pub(super) fn is_in_order(&self) -> bool {
         self.0
-            .iter()
-            .find(|p| p.kind() == Kind::Poll)
-            .map(|p| p.at())
+            .windows(2)
+            .all(|w| w[0].at() <= w[1].at() && w[0].end <= w[1].end)
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
@@ -210,7 +211,7 @@ impl Points {
         let mut seeds = seeds.into_iter().peekable();
         for point in known {
             while let Some(seed) = seeds.next_if(|seed| seed.at() <= point.at()) {
-                let says_more = seed.kind().is_ring() && point.kind() == Kind::Seed;
+                let says_more = seed.kind().is_ring() && !point.kind().is_ring();
                 if seed.at() < point.at() || says_more {
                     self.add_seed(seed, point.end);
                 }
@@ -231,18 +232,32 @@ impl Points {
         self.0.push(Point::new(seed.at(), end, seed.kind()));
     }
 
-    /// The last point not after `at`, and the first one after it, among those of a wanted kind.
-    pub(super) fn around(
+    /// The last point not after `at`, and the first one after it.
+    pub(super) fn around(&self, at: Timestamp) -> (Option<Point>, Option<Point>) {
+        let split = self.0.partition_point(|p| p.at() <= at);
+        let before = split.checked_sub(1).map(|i| self.0[i]);
+        (before, self.0.get(split).copied())
+    }
+
+    /// The poll in force at `at` (when it was due, and its end offset), and the end offset at the
+    /// first point not before `at`.
+    pub(super) fn in_force(
         &self,
         at: Timestamp,
-        wanted: impl Fn(Kind) -> bool,
-    ) -> (Option<Point>, Option<Point>) {
-        let split = self.0.partition_point(|p| p.at() <= at);
-        let (before, after) = self.0.split_at(split);
-        let is_wanted = |p: &&Point| wanted(p.kind());
+        refresh: Duration,
+    ) -> (Option<(Timestamp, i64)>, Option<i64>) {
+        // A poll due before `at` may have been answered after it.
+        let split = self.0.partition_point(|p| p.at() <= at.plus(refresh));
+        let due = |p: &Point| match p.kind() {
+            Kind::Fetch => None,
+            Kind::Poll => Some((super::slot(p.at(), refresh), p.end)),
+            Kind::Seed | Kind::SeedPoll => Some((p.at(), p.end)),
+        };
+        let polls = self.0[..split].iter().rev().filter_map(due);
+        let next = self.0.partition_point(|p| p.at() < at);
         (
-            before.iter().rev().find(is_wanted).copied(),
-            after.iter().find(is_wanted).copied(),
+            polls.into_iter().find(|(slot, _)| *slot <= at),
+            self.0.get(next).map(|p| p.end),
         )
     }
 

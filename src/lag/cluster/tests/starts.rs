@@ -8,7 +8,7 @@ use crate::clock::Timestamp;
 const FALLS_BEHIND: &str = "end@100s:1000 \
     arrive@101s:10,ts=11s arrive@101s:20,ts=21s arrive@101s:30,ts=31s arrive@101s:40,ts=41s \
     arrive@101s:50,ts=51s arrive@101s:60,ts=61s arrive@101s:70,ts=71s arrive@101s:80,ts=81s \
-    arrive@101s:90,ts=91s arrive@101s:100,ts=99s load@101s";
+    arrive@101s:90,ts=91s arrive@101s:100,ts=100.5s load@101s";
 
 #[test]
 fn while_loading_nothing_is_said() {
@@ -46,7 +46,7 @@ fn replayed_commits_are_not_measured_against_today() {
         ),
         (
             "the last journaled status speaks meanwhile",
-            "status@100s:ERR ask@101s end@110s:1000 eval@110s",
+            "status@101s:ERR ask@101s end@110s:1000 eval@110s",
             "OK lag=900 group=ERR warming",
         ),
         (
@@ -61,13 +61,13 @@ fn replayed_commits_are_not_measured_against_today() {
         ),
         (
             "answered: it has been falling behind all along",
-            "ask@101s history@102s:0=0,10=100,20=200,30=300,40=400,50=500,60=600,70=700,80=800,90=900 \
+            "ask@101s history@102s:0=0,10=100,20=200,30=300,40=400,50=500,60=600,70=700,80=800,90=900,100=1000 \
              end@110s:1100 eval@110s",
             "WARN lag=1000",
         ),
         (
             "answered: it has had lag for a moment only",
-            "ask@101s history@102s:0=0,10=10,20=20,30=30,40=40,50=50,60=60,70=70,80=80,90=90 \
+            "ask@101s history@102s:0=0,10=10,20=20,30=30,40=40,50=50,60=60,70=70,80=80,90=90,100=1000 \
              end@110s:1000 eval@110s",
             "OK lag=900",
         ),
@@ -115,7 +115,7 @@ fn what_is_asked() {
         panic!("one question, once: {:?}", player.questions);
     };
     // The polls in force at the commits' times, and the polls that were not made before 100 s.
-    let expected: Vec<Timestamp> = (0..10).map(|i| Timestamp::from_secs(i * 10)).collect();
+    let expected: Vec<Timestamp> = (1..=10).map(|i| Timestamp::from_secs(i * 10)).collect();
     assert_eq!(question.at, expected);
 
     let mut player = Player::default();
@@ -145,12 +145,12 @@ fn stopped_groups_show_it_with_the_answer() {
         ),
         (
             "Kafka cannot say: shown once the ring has filled itself",
-            "ask@301s history@302s: ends@310s-380s:1000 eval@380s",
+            "ask@301s history@302s: ends@310s-390s:1000 eval@390s",
             "OK lag=980",
         ),
         (
             "Kafka cannot say, but the ring has filled itself",
-            "ask@301s history@302s: ends@310s-390s:1000 eval@390s",
+            "ask@301s history@302s: ends@310s-400s:1000 eval@400s",
             "STOP lag=980",
         ),
     ];
