@@ -206,6 +206,13 @@ fn write_value(out: &mut Vec<u8>, value: Value<'_>) {
 fn write_text(out: &mut Vec<u8>, value: &str) {
     let value = names::bounded(value, names::MAX_NAME_BYTES);
     out.push(b'"');
+    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && *byte != b'"' && *byte != b'\\';
+    if value.as_bytes().iter().all(is_plain) {
+        // Nearly every text is a status.
+        out.extend_from_slice(value.as_bytes());
+        out.push(b'"');
+        return;
+    }
     for character in value.chars() {
         match character {
             '"' | '\\' => {
