@@ -201,8 +201,11 @@ fn explain_failure(line: &str) -> (Weight, String) {
         );
         return (Weight::Refused, text);
     }
-    let text = format!("a broker cannot be reached ({detail})");
-    (Weight::Connection, text)
+    // The line may come before the error event that says the same with a code of its own.
+    if detail.contains("SASL authentication error") {
+        return explain(RDKafkaErrorCode::Authentication, detail);
+    }
+    explain(RDKafkaErrorCode::BrokerTransportFailure, detail)
 }
 
 /// Lets the first of equal lines through, then one a minute with the number of those left out.
@@ -277,6 +280,15 @@ mod tests {
         for (level, facility, line, expected) in [
             (RDKafkaLogLevel::Debug, "FAIL", line, None),
             (RDKafkaLogLevel::Info, "REQTMOUT", line, None),
+            (
+                RDKafkaLogLevel::Info,
+                "FAIL",
+                "[thrd:a:1/1]: a:1/1: SASL authentication error: no (after 1ms in state AUTH_REQ)",
+                Some(
+                    "authentication failed; check mechanism, username and password (a:1/1: SASL \
+                     authentication error: no (after 1ms in state AUTH_REQ))",
+                ),
+            ),
             (
                 RDKafkaLogLevel::Info,
                 "FAIL",
