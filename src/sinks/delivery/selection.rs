@@ -23,14 +23,18 @@ pub struct Selection {
 impl Selection {
     /// The options of `settings`, with beats `interval` apart.
     pub fn new(settings: &DeliverySettings, interval: Duration) -> Self {
-        let every = interval.saturating_mul(settings.every.max(1));
+        // Of every beat none is left out: what is journaled may be of a time with another interval.
+        let every_ms = match settings.every {
+            0 | 1 => 1,
+            every => interval.saturating_mul(every).as_millis(),
+        };
         Self {
             detail: settings.detail,
             clusters: settings.clusters.clone(),
             groups: settings.groups.clone(),
             topics: settings.topics.clone(),
             partitions: settings.partitions,
-            every_ms: i64::try_from(every.as_millis()).unwrap_or(i64::MAX).max(1),
+            every_ms: i64::try_from(every_ms).unwrap_or(i64::MAX).max(1),
         }
     }
 

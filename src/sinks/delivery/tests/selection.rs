@@ -13,8 +13,12 @@ fn patterns(include: &str, exclude: &[&str]) -> Patterns {
 
 /// How many points of each measurement are selected, short: "cluster 1 group 2".
 fn selected(frame: &Arc<Frame>, settings: DeliverySettings) -> String {
+    selected_at(Duration::from_secs(10), frame, settings)
+}
+
+fn selected_at(interval: Duration, frame: &Arc<Frame>, settings: DeliverySettings) -> String {
     let mut batch = Batch::new();
-    let selection = Selection::new(&settings, Duration::from_secs(10));
+    let selection = Selection::new(&settings, interval);
     selection.each(frame, &mut |place| batch.push(frame, place));
     let mut counts = BTreeMap::new();
     for point in batch.iter() {
@@ -97,4 +101,14 @@ fn every_third_beat_is_the_same_one_for_all_and_changes_are_never_left_out() {
         let expected = if is_wanted { "Sink 1" } else { "" };
         assert_eq!(selected(&sample::sinks(seq), settings()), expected, "{seq}");
     }
+}
+
+#[test]
+fn beats_of_a_shorter_interval_are_not_left_out_after_the_interval_was_changed() {
+    let frame = sample::small(2);
+    let settings = DeliverySettings::default;
+    let all = selected(&frame, settings());
+    assert!(!all.is_empty());
+    let minute = Duration::from_secs(60);
+    assert_eq!(selected_at(minute, &frame, settings()), all);
 }
