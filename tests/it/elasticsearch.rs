@@ -29,7 +29,7 @@ fn sink(database: &Database, mode: Mode, namespace: &str) -> ElasticSink {
 }
 
 /// A namespace has no hyphens.
-fn namespace() -> String {
+pub fn namespace() -> String {
     unique("ns").replace('-', "_")
 }
 
@@ -38,7 +38,7 @@ fn now() -> Timestamp {
 }
 
 /// The stream, or all daily indexes, of a data set.
-fn target(mode: Mode, dataset: &str, namespace: &str) -> String {
+pub fn target(mode: Mode, dataset: &str, namespace: &str) -> String {
     match (mode, dataset) {
         (Mode::Index, _) => format!("kafka_lag.{dataset}-{namespace}-*"),
         (_, "status") => format!("logs-kafka_lag.status-{namespace}"),
@@ -61,7 +61,8 @@ const PLACES: [(DatabaseKind, Mode); 3] = [
     (DatabaseKind::OpenSearch, Mode::Index),
 ];
 
-const DATASETS: [(Measurement, &str); 7] = [
+/// The data set of each measurement.
+pub const DATASETS: [(Measurement, &str); 7] = [
     (Measurement::Group, "group"),
     (Measurement::Topic, "topic"),
     (Measurement::Partition, "partition"),

@@ -51,7 +51,8 @@ fn now() -> Timestamp {
     Timestamp::from_secs(Clock::system().now().as_secs())
 }
 
-fn query(influxdb: &Database, name: &str, text: &str) -> Json {
+/// Runs a statement in a database; an empty name for none.
+pub fn query(influxdb: &Database, name: &str, text: &str) -> Json {
     let text = utf8_percent_encode(text, NON_ALPHANUMERIC);
     influxdb
         .send("POST", &format!("/query?db={name}&q={text}"), "", b"")
@@ -59,7 +60,8 @@ fn query(influxdb: &Database, name: &str, text: &str) -> Json {
         .json()
 }
 
-fn created(influxdb: &Database, with: &str) -> String {
+/// A new database: its name. `with` ends the statement that creates it.
+pub fn created(influxdb: &Database, with: &str) -> String {
     let name = unique("lag");
     query(influxdb, "", &format!("CREATE DATABASE \"{name}\"{with}"));
     name
@@ -75,7 +77,7 @@ fn found(influxdb: &Database, name: &str, measurement: Measurement, field: &str)
 }
 
 /// A field that every point of the measurement has.
-const ALWAYS: [(Measurement, &str); 7] = [
+pub const ALWAYS: [(Measurement, &str); 7] = [
     (Measurement::Group, "status_code"),
     (Measurement::Topic, "status_code"),
     (Measurement::Partition, "status_code"),

@@ -49,12 +49,12 @@ impl Lagline {
         let tables = tables.replace("{dir}", &directory.path().display().to_string());
         let store = directory.path().join("lagline.db");
         let config = format!("{HEAD}[store]\npath = \"{}\"\n{tables}", store.display());
-        std::fs::write(directory.path().join("lagline.toml"), config).unwrap();
         let mut lagline = Self {
             process: None,
             port: 0,
             directory,
         };
+        std::fs::write(lagline.config_file(), config).unwrap();
         lagline.restart();
         lagline
     }
@@ -69,21 +69,19 @@ impl Lagline {
         std::fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 
+    fn config_file(&self) -> PathBuf {
+        self.path().join("lagline.toml")
+    }
+
     fn log_file(&self) -> PathBuf {
         self.path().join("lagline.log")
     }
 
-    /// Starts it again, with the same configuration and store, and waits until it answers. The port
-    /// is another one.
+    /// Starts it again, with the same store, and waits until it answers. The port is another one.
     pub fn restart(&mut self) {
-        assert!(self.process.is_none(), "it runs already");
         let before = self.log().len();
-        let mut program = command(env!("CARGO_BIN_EXE_lagline"));
-        program
-            .args(["run", "--config"])
-            .arg(self.path().join("lagline.toml"))
-            .env("NO_COLOR", "1");
-        let mut process = Process::start("lagline", program, &self.log_file());
+        self.launch();
+        let mut process = self.process.take().expect("it was launched");
         self.port = process.wait_ready(LIMIT, || {
             let log = self.log();
             let line = log[before..]
@@ -96,6 +94,23 @@ impl Lagline {
                 .ok_or_else(|| format!("no port in {line}"))
         });
         self.process = Some(process);
+    }
+
+    /// Starts it again and waits for nothing: for a test that kills it before it answers.
+    pub fn launch(&mut self) {
+        assert!(self.process.is_none(), "it runs already");
+        let mut program = command(env!("CARGO_BIN_EXE_lagline"));
+        program
+            .args(["run", "--config"])
+            .arg(self.config_file())
+            .env("NO_COLOR", "1");
+        self.process = Some(Process::start("lagline", program, &self.log_file()));
+    }
+
+    /// Changes the configuration for the next start.
+    pub fn reconfigure(&self, change: impl FnOnce(&str) -> String) {
+        let config = std::fs::read_to_string(self.config_file()).unwrap();
+        std::fs::write(self.config_file(), change(&config)).unwrap();
     }
 
     /// SIGKILL.
@@ -127,6 +142,14 @@ impl Lagline {
         self.ask(path)
             .unwrap_or_else(|why| panic!("{path}: {why}\n{}", self.log()))
             .json()
+    }
+
+    /// The value of a series at `/metrics`; none when it is not there.
+    pub fn metric(&self, series: &str) -> Option<u64> {
+        let text = self.ask("/metrics").expect("it answers").body;
+        let mut lines = text.lines();
+        let value = lines.find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
+        Some(value.parse().expect("a whole number"))
     }
 
     fn ask(&self, path: &str) -> Result<Response, String> {

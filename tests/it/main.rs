@@ -20,6 +20,7 @@ mod demo;
 mod elasticsearch;
 mod influxdb;
 mod kafka_client;
+mod kill;
 mod lagline;
 mod log_offsets;
 mod program;
