@@ -21,28 +21,26 @@
 #[allow(dead_code, unused_imports, reason = "only Kafka is started here")]
 mod services;
 
+mod offsets_topic;
+mod process;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use lagline::clock::{Clock, Stopwatch, Timestamp};
 use lagline::kafka::client::{KafkaSettings, Role};
-use lagline::kafka::encode::{commit_key, commit_value};
 use lagline::kafka::ffi::feed::{Arrival, Feed};
 use lagline::kafka::offsets::{OffsetsReader, ReaderStats};
 use lagline::lag::cluster::Cluster;
 use lagline::lag::event::{Applied, EventBatch};
-use lagline::lag::ids::{ClusterName, TopicId, coordinator_partition};
+use lagline::lag::ids::{ClusterName, TopicId};
 use lagline::lag::settings::{Limits, Rules, Settings};
-use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use offsets_topic::OffsetsTopic;
 use rdkafka::consumer::Consumer;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use services::{Kafka, KafkaVersion, unique};
 use tokio::sync::mpsc::channel;
 use tokio_util::sync::CancellationToken;
 
-const PARTITIONS: i32 = 50;
 const GROUPS: usize = 1000;
 const GROUP_PARTITIONS: usize = 100;
 const WAIT: Duration = Duration::from_secs(600);
@@ -80,11 +78,14 @@ fn main() {
             } else {
                 ("lagline, decoded and applied", lagline)
             };
-            let (since, cpu) = (Stopwatch::start(), cpu_ns());
+            let (since, cpu) = (Stopwatch::start(), process::cpu_ns("self"));
             run(&servers, &topic, commits);
             let rate = commits as f64 / since.elapsed().as_secs_f64();
-            let cpu = (cpu_ns() - cpu) / commits as u64;
-            println!("{name:<28} {rate:>12.0} {cpu:>14} {:>10}", resident_mb());
+            let cpu = (process::cpu_ns("self") - cpu) / commits as u64;
+            println!(
+                "{name:<28} {rate:>12.0} {cpu:>14} {:>10}",
+                process::resident_bytes("self") >> 20
+            );
             rates.push(rate);
         }
     }
@@ -108,7 +109,7 @@ fn bare(servers: &str, topic: &str, commits: usize) {
         .client(Role::Reader, &ClusterName::new("bench"))
         .unwrap();
     let mut feed = Feed::new(client.client(), topic).unwrap();
-    for partition in 0..PARTITIONS {
+    for partition in 0..offsets_topic::PARTITIONS {
         feed.start(partition, 0).unwrap();
     }
     let (mut seen, since) = (0, Stopwatch::start());
@@ -154,77 +155,25 @@ fn lagline(servers: &str, topic: &str, commits: usize) {
     assert_eq!(stats.counts().malformed, 0);
 }
 
+/// Ten seconds between two commits of a partition.
 fn fill(servers: &str, topic: &str, commits: usize, batch: usize) {
-    let mut config = ClientConfig::new();
-    config
-        .set("bootstrap.servers", servers)
-        .set("batch.num.messages", batch.to_string())
-        .set("linger.ms", "50")
-        .set("acks", "1")
-        .set("queue.buffering.max.messages", "200000");
-    let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
-    let new = NewTopic::new(topic, PARTITIONS, TopicReplication::Fixed(1));
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let made = runtime.block_on(admin.create_topics([&new], &AdminOptions::new()));
-    made.unwrap()[0].as_ref().unwrap();
-
-    let producer: BaseProducer = config.create().unwrap();
     let groups: Vec<String> = (0..GROUPS)
         .map(|n| format!("payments-service-{n:04}"))
         .collect();
     let began = Clock::system().now().minus(Duration::from_secs(3600));
+    let offsets = OffsetsTopic::create(servers, topic, batch);
     for n in 0..commits {
-        let group = &groups[n % GROUPS];
         let partition = i32::try_from(n / GROUPS % GROUP_PARTITIONS).unwrap();
         let round = i64::try_from(n / GROUPS / GROUP_PARTITIONS).unwrap();
-        let key = commit_key(group, "orders.events", partition);
-        let timestamp = Timestamp::from_ms(began.as_ms() + round * 10_000);
-        let value = commit_value(round * 1000, timestamp, Some(TopicId([7; 16])));
-        let home = coordinator_partition(group, PARTITIONS).0;
-        let mut record = BaseRecord::to(topic)
-            .partition(home)
-            .key(&key)
-            .payload(&value);
-        while let Err((error, back)) = producer.send(record) {
-            assert!(error.to_string().contains("Queue full"), "{error}");
-            producer.poll(Duration::from_millis(10));
-            record = back;
-        }
+        let at = Timestamp::from_ms(began.as_ms() + round * 10_000);
+        let place = ("orders.events", partition);
+        let id = Some(TopicId([7; 16]));
+        offsets.commit(&groups[n % GROUPS], place, round * 1000, at, id);
     }
-    producer.flush(WAIT).unwrap();
+    offsets.flush();
 }
 
 fn median(mut rates: Vec<f64>) -> f64 {
     rates.sort_by(f64::total_cmp);
     rates[rates.len() / 2]
-}
-
-/// User and system time of this process so far.
-fn cpu_ns() -> u64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<&str> = stat
-        .rsplit(')')
-        .next()
-        .unwrap()
-        .split_whitespace()
-        .collect();
-    let ticks: u64 = fields[11..13]
-        .iter()
-        .map(|field| field.parse::<u64>().unwrap())
-        .sum();
-    ticks * 10_000_000
-}
-
-fn resident_mb() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS"))
-        .unwrap();
-    line.split_whitespace()
-        .nth(1)
-        .unwrap()
-        .parse::<u64>()
-        .unwrap()
-        / 1024
 }

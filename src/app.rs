@@ -6,6 +6,7 @@
 //! sinks flush, then the clusters, then the store. Whatever ends unexpectedly is named.
 
 mod clusters;
+mod memory;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -80,7 +81,7 @@ impl App {
         let (workers, sink_handles) = start_sinks(sinks, &config, &store, &clock, &stops.sinks);
         let (cluster_threads, clusters) =
             clusters::start(&config, &store, &clock, &stops.clusters)?;
-        let state = server::State::new(
+        let state = Arc::new(server::State::new(
             clusters.clone(),
             sink_handles.clone(),
             store.clone(),
@@ -88,12 +89,17 @@ impl App {
             config.interval,
             clock.clone(),
             log_level,
-        );
-        let server = spawn(server::serve(
-            listener,
-            Arc::new(state),
-            stops.server.clone(),
         ));
+        if let Some(cluster) = clusters.first() {
+            let (beats, stop) = (cluster.latest.clone(), stops.server.clone());
+            let state = Arc::clone(&state);
+            spawn(memory::give_back(
+                beats,
+                move || state.forget_old_metrics(),
+                stop,
+            ));
+        }
+        let server = spawn(server::serve(listener, state, stops.server.clone()));
         let scheduler = Scheduler {
             interval: config.interval,
             clock: clock.clone(),

@@ -91,10 +91,16 @@ pub struct TopicId(pub [u8; 16]);
 /// or grown offsets topic starts a new epoch, so that its smaller offsets still count as newer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Order {
-    /// Rises with every life of the offsets topic; meaningless but for its order.
+    /// Rises with every life of the offsets topic; meaningless but for its order. At most
+    /// [`Order::EPOCH_MAX`].
     pub epoch: u32,
     /// Offset of the record in its partition of `__consumer_offsets`.
     pub offset: i64,
+}
+
+impl Order {
+    /// The greatest epoch, 24 bits: windows have no room for more.
+    pub const EPOCH_MAX: u32 = (1 << 24) - 1;
 }
 
 /// Keeps one copy of each name. Single-threaded; owned by whoever creates names.

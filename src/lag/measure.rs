@@ -37,9 +37,9 @@ pub fn time_lag(log: &Log, committed: i64, is_caught_up: bool, now: Timestamp) -
         } => {
             let width = to.ms_since(from).max(0);
             // The record is number `behind` of the `grown` that were written meanwhile.
-            let grown = i128::from(to_end) - i128::from(from_end);
-            let behind = i128::from(oldest) - i128::from(from_end) + 1;
-            let into = i64::try_from(i128::from(width) * behind / grown.max(1)).unwrap_or(width);
+            let grown = to_end.saturating_sub(from_end).max(1);
+            let behind = oldest.saturating_sub(from_end).saturating_add(1);
+            let into = share(width, behind, grown).unwrap_or(width);
             let age = now.ms_since(from).saturating_sub(into).max(0);
             Some(TimeLag {
                 seconds: seconds(age),
@@ -51,6 +51,15 @@ pub fn time_lag(log: &Log, committed: i64, is_caught_up: bool, now: Timestamp) -
                 },
             })
         }
+    }
+}
+
+/// `whole * part / parts`. Nothing when that does not fit.
+fn share(whole: i64, part: i64, parts: i64) -> Option<i64> {
+    match whole.checked_mul(part) {
+        Some(product) => product.checked_div(parts),
+        // Dividing 128 bits is slow, and hardly ever needed.
+        None => i64::try_from(i128::from(whole) * i128::from(part) / i128::from(parts)).ok(),
     }
 }
 

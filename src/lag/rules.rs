@@ -168,24 +168,21 @@ impl Trend {
         };
         let mut recovered = false;
         let mut previous: Option<i64> = None;
-        for commit in window {
-            if let Some(from) = previous.replace(commit.offset) {
-                trend.is_standing &= commit.offset == from;
-                if trend.rewind.is_none() && commit.offset < from {
-                    trend.rewind = Some(Step {
-                        from,
-                        to: commit.offset,
-                    });
+        window.each(|offset, lag| {
+            if let Some(from) = previous.replace(offset) {
+                trend.is_standing &= offset == from;
+                if trend.rewind.is_none() && offset < from {
+                    trend.rewind = Some(Step { from, to: offset });
                 }
             }
-            recovered |= trend.rewind.is_some_and(|step| commit.offset >= step.from);
-            if let Some(lag) = commit.lag.get() {
+            recovered |= trend.rewind.is_some_and(|step| offset >= step.from);
+            if let Some(lag) = lag.get() {
                 let (first, before) = trend.lags.unwrap_or((lag, lag));
                 trend.was_caught_up |= lag <= allowed_lag;
                 trend.never_shrank &= lag >= before;
                 trend.lags = Some((first, lag));
             }
-        }
+        });
         if recovered {
             trend.rewind = None;
         }

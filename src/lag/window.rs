@@ -184,6 +184,14 @@ impl Window {
         }
     }
 
+    /// Calls `f` with offset and lag of every commit, oldest first: all that the rules look at.
+    pub fn each(&self, mut f: impl FnMut(i64, MaybeI64)) {
+        match &self.0 {
+            Form::Narrow(narrow) => narrow.each(f),
+            Form::Wide(rows) => rows.iter().for_each(|row| f(row.offset, row.lag)),
+        }
+    }
+
     /// Sets the lag of the commit at `index`, counted from the oldest; nothing when there is none.
     pub fn set_lag(&mut self, index: usize, lag: MaybeI64) {
         match &mut self.0 {

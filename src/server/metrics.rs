@@ -10,7 +10,7 @@ use axum::http::header;
 use axum::response::IntoResponse;
 
 use super::exposition::{Exposition, Kind, Labels};
-use super::{State, health};
+use super::{ClusterHandle, State, health};
 use crate::lag::evaluation::{Evaluation, GroupEvaluation, PartitionEvaluation, Status};
 use crate::lag::event::Applied;
 
@@ -31,12 +31,24 @@ pub(super) async fn answer(Extract(state): Extract<Arc<State>>) -> impl IntoResp
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], text(&state))
 }
 
+fn newest(state: &State) -> Vec<Option<Arc<Evaluation>>> {
+    let latest = |handle: &ClusterHandle| handle.latest.borrow().clone();
+    state.clusters.values().map(latest).collect()
+}
+
+/// Drops the text unless it is of the newest evaluations.
+pub(super) fn forget_old(state: &State) {
+    let newest = newest(state);
+    let mut cache = state
+        .metrics
+        .0
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    cache.take_if(|rendered| !is_same(&rendered.of, &newest));
+}
+
 fn text(state: &State) -> Bytes {
-    let newest: Vec<Option<Arc<Evaluation>>> = state
-        .clusters
-        .values()
-        .map(|handle| handle.latest.borrow().clone())
-        .collect();
+    let newest = newest(state);
     // Whoever comes while it is rendered waits for it instead of rendering it again.
     let mut cache = state
         .metrics

@@ -163,6 +163,11 @@ impl State {
         }
     }
 
+    /// Drops the text of `/metrics` when there are newer evaluations: the next scraper wants those.
+    pub fn forget_old_metrics(&self) {
+        metrics::forget_old(self);
+    }
+
     /// The first cluster that keeps lagline from being ready, and why. A cluster is ready when it
     /// is read, when there is nothing to read, or when it has not answered for a minute.
     fn not_ready(&self) -> Option<(&ClusterName, String)> {

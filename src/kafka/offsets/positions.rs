@@ -12,7 +12,7 @@
 //!   count, under an older one, or under none that is known (then it is older still);
 //! - a truncated partition (unclean election) reuses offsets.
 //!
-//! The three, in this order, make up the epoch; larger is newer.
+//! The three, in this order, make up the epoch in 8, 4 and 12 bits; larger is newer.
 
 use crate::clock::Timestamp;
 use crate::lag::event::ReaderProgress;
@@ -243,8 +243,8 @@ impl Positions {
             .ok()
             .and_then(|index| self.places.get(index))
             .map_or(0, |place| place.truncations);
-        let mapping = u8::try_from(mapping).unwrap_or(u8::MAX);
-        u32::from(self.life) << 24 | u32::from(mapping) << 16 | u32::from(truncations)
+        let mapping = u32::try_from(mapping).unwrap_or(u32::MAX).min(0xf);
+        u32::from(self.life) << 16 | mapping << 12 | u32::from(truncations).min(0xfff)
     }
 }
 

@@ -261,8 +261,18 @@ impl Points {
         )
     }
 
+    /// Between which points the log passed `offset`. Looked for from the newest point back: most
+    /// groups are not far behind.
     pub(super) fn passed(&self, offset: i64) -> super::Passed {
-        let split = self.0.partition_point(|p| p.end <= offset);
+        let mut step = 1;
+        let mut to = self.0.len();
+        let mut from = to.saturating_sub(step);
+        while from > 0 && self.0[from].end > offset {
+            step *= 2;
+            to = from;
+            from = from.saturating_sub(step);
+        }
+        let split = from + self.0[from..to].partition_point(|p| p.end <= offset);
         let Some(later) = self.0.get(split) else {
             return super::Passed::Unknown;
         };

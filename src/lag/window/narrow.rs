@@ -22,8 +22,9 @@ pub(super) struct Narrow {
     /// is at `head`.
     older: Box<[Row]>,
     newest: Row,
-    head: u16,
-    epoch: u16,
+    head: u8,
+    /// Little-endian.
+    epoch: [u8; 3],
     order: i64,
     offset: i64,
     timestamp: i64,
@@ -41,8 +42,19 @@ struct Row {
     lag: u32,
 }
 
+impl Row {
+    #[inline]
+    fn lag(&self) -> MaybeI64 {
+        if self.lag == NO_LAG {
+            MaybeI64::NONE
+        } else {
+            MaybeI64::some(i64::from(self.lag))
+        }
+    }
+}
+
 const NO_LAG: u32 = u32::MAX;
-const OLDER_MAX: usize = u16::MAX as usize;
+const OLDER_MAX: usize = u8::MAX as usize;
 
 impl Narrow {
     /// The compact form of these commits, oldest first, when they fit; there is none of none.
@@ -58,7 +70,7 @@ impl Narrow {
                 lag: NO_LAG,
             },
             head: 0,
-            epoch: u16::try_from(last.order.epoch).ok()?,
+            epoch: encode_epoch(last.order.epoch)?,
             order: commits[0].order.offset,
             offset: last.offset,
             timestamp: last.timestamp.as_ms(),
@@ -96,18 +108,24 @@ impl Narrow {
             timestamp: self.timestamp(index),
             observed_at_s: row.observed_at_s,
             order: self.order(index),
-            lag: if row.lag == NO_LAG {
-                MaybeI64::NONE
-            } else {
-                MaybeI64::some(i64::from(row.lag))
-            },
+            lag: row.lag(),
         }
+    }
+
+    /// Offset and lag of every commit, oldest first.
+    #[inline]
+    pub(super) fn each(&self, mut f: impl FnMut(i64, MaybeI64)) {
+        let (newer, older) = self.older.split_at(usize::from(self.head));
+        let mut row = |row: &Row| f(self.offset + i64::from(row.offset), row.lag());
+        older.iter().for_each(&mut row);
+        newer.iter().for_each(&mut row);
+        row(&self.newest);
     }
 
     #[inline]
     pub(super) fn order(&self, index: usize) -> Order {
         Order {
-            epoch: u32::from(self.epoch),
+            epoch: self.epoch(),
             offset: self.order + i64::from(self.row(index).order),
         }
     }
@@ -198,8 +216,14 @@ impl Narrow {
     }
 
     #[inline]
+    fn epoch(&self) -> u32 {
+        let [a, b, c] = self.epoch;
+        u32::from_le_bytes([a, b, c, 0])
+    }
+
+    #[inline]
     fn encode(&self, commit: &StoredCommit) -> Option<Row> {
-        if commit.order.epoch != u32::from(self.epoch) {
+        if commit.order.epoch != self.epoch() {
             return None;
         }
         Some(Row {
@@ -215,6 +239,13 @@ impl Narrow {
 #[inline]
 fn distance(value: i64, base: i64) -> Option<u32> {
     u32::try_from(value.checked_sub(base)?).ok()
+}
+
+fn encode_epoch(epoch: u32) -> Option<[u8; 3]> {
+    match epoch.to_le_bytes() {
+        [a, b, c, 0] => Some([a, b, c]),
+        _ => None,
+    }
 }
 
 #[inline]

@@ -276,7 +276,7 @@ fn steady(n: i64) -> StoredCommit {
         timestamp: Timestamp::from_ms(1_760_000_000_123 + n * 10_000),
         observed_at_s: 1_760_000_001 + u32::try_from(n).unwrap() * 10,
         order: Order {
-            epoch: 2,
+            epoch: Order::EPOCH_MAX - 1,
             offset: 90_000_000_000 + n * 777,
         },
         lag: MaybeI64::some(n * 3),

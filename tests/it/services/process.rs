@@ -68,6 +68,12 @@ impl Process {
         })
     }
 
+    /// Its process number.
+    #[allow(dead_code, reason = "for benchmarks, which share this file")]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal by its name, for example `STOP` and `CONT`.
     pub fn signal(&self, name: &str) {
         let kill = format!("kill -{name} {}", self.child.id());

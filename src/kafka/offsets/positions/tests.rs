@@ -255,6 +255,23 @@ fn a_truncation_leaves_other_partitions_alone() {
     assert_eq!(positions.order(1, 9, "g"), before[1]);
 }
 
+#[test]
+fn no_epoch_is_too_great_for_a_window() {
+    let mut positions = Positions::new(u8::MAX, 1, false);
+    for size in 2..40 {
+        positions.grow(size);
+    }
+    positions.answered(0, None, bounds(0, 10));
+    for _ in 0..5000 {
+        positions.end_reached(0, 10);
+        positions.answered(0, Some(10), recent(0, 5, 0));
+    }
+    for group in ["a", "b", "c", "d"] {
+        let epoch = positions.order(0, 0, group).epoch;
+        assert!(epoch <= Order::EPOCH_MAX, "{epoch:x}");
+    }
+}
+
 /// The partition of `group` among `size`.
 fn home(group: &str, size: i32) -> i32 {
     coordinator_partition(group, size).0
