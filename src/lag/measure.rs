@@ -86,7 +86,7 @@ pub fn consume_rate(
 pub fn eta(lag: i64, consume: MaybeF32, produce: MaybeF32) -> MaybeF32 {
     match (consume.get(), produce.get()) {
         (Some(consume), Some(produce)) if lag > 0 && consume > produce => {
-            MaybeF32::some(records(lag) / (consume - produce))
+            MaybeF32::estimate(records(lag) / (consume - produce))
         }
         _ => MaybeF32::NONE,
     }
@@ -119,13 +119,13 @@ pub fn retention(
     let retained = end.saturating_sub(start);
     let lost = start.saturating_sub(committed);
     let used = if retained > 0 {
-        MaybeF32::some((records(lag) / records(retained)).clamp(0.0, 1.0))
+        MaybeF32::estimate((records(lag) / records(retained)).clamp(0.0, 1.0))
     } else {
         MaybeF32::NONE
     };
     let left_s = match (consume.get(), produce.get()) {
         (Some(consume), Some(produce)) if lag > 0 && start > 0 && produce > consume => {
-            MaybeF32::some(records(lost.saturating_neg().max(0)) / (produce - consume))
+            MaybeF32::estimate(records(lost.saturating_neg().max(0)) / (produce - consume))
         }
         _ => MaybeF32::NONE,
     };

@@ -63,7 +63,18 @@ impl MaybeF32 {
         }
     }
 
-    /// `count` in `ms` milliseconds as a rate a second; unknown without time between.
+    /// A known estimate, in the 12 leading binary digits (four decimal ones) that it deserves: what
+    /// says nothing would be half of what a journal keeps.
+    pub const fn estimate(value: f32) -> Self {
+        const DROPPED: u32 = f32::MANTISSA_DIGITS - 12;
+        let half = 1 << (DROPPED - 1);
+        // Carries into the exponent are right: that is the next greater number.
+        let rounded = f32::from_bits(value.to_bits().wrapping_add(half) >> DROPPED << DROPPED);
+        Self::some(if rounded.is_finite() { rounded } else { value })
+    }
+
+    /// `count` in `ms` milliseconds as a rate a second, an [estimate](Self::estimate); unknown
+    /// without time between.
     #[allow(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
@@ -73,7 +84,7 @@ impl MaybeF32 {
         if ms <= 0 {
             return Self::NONE;
         }
-        Self::some((count as f64 * 1000.0 / ms as f64) as f32)
+        Self::estimate((count as f64 * 1000.0 / ms as f64) as f32)
     }
 
     /// The value, when known.
@@ -107,5 +118,27 @@ impl From<Option<f32>> for MaybeF32 {
 impl fmt::Debug for MaybeF32 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.get().fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_estimate_keeps_four_digits() {
+        for (why, value, expected) in [
+            ("nothing", 0.0, Some(0.0)),
+            ("small numbers are exact", 4095.0, Some(4095.0)),
+            ("rounded down", 4096.9, Some(4096.0)),
+            ("rounded up", 4097.1, Some(4098.0)),
+            ("up to the next power", 8191.0, Some(8192.0)),
+            ("a share", 0.333_333_34, Some(0.333_374_02)),
+            ("the greatest", f32::MAX, Some(f32::MAX)),
+            ("infinite is unknown", f32::INFINITY, None),
+            ("no number is unknown", f32::NAN, None),
+        ] {
+            assert_eq!(MaybeF32::estimate(value).get(), expected, "{why}");
+        }
     }
 }

@@ -88,7 +88,12 @@ impl Row {
         let (consumed, produced, time_lag) = match (is_idle, u16::try_from(rate)) {
             (false, Ok(rate)) => {
                 let rate = f32::from(rate);
-                (rate + noise, rate + now.f32(), noise * 3.0)
+                (
+                    rate + noise,
+                    rate + now.f32(),
+                    // Known in milliseconds.
+                    (noise * 3000.0).round() / 1000.0,
+                )
             }
             _ => (0.0, 0.0, 0.0),
         };
@@ -108,7 +113,7 @@ impl Row {
             begin: MaybeI64::some(self.begin),
             end: MaybeI64::some(self.end),
             last_end: MaybeI64::some(self.end),
-            produce_rate: MaybeF32::some(self.produced),
+            produce_rate: MaybeF32::estimate(self.produced),
         }
     }
 
@@ -132,9 +137,9 @@ impl Row {
                     false => TimeLagMethod::Interpolated,
                 },
             }),
-            consume_rate: MaybeF32::some(self.consumed),
-            produce_rate: MaybeF32::some(self.produced),
-            retention_used: MaybeF32::some(self.time_lag / 604_800.0),
+            consume_rate: MaybeF32::estimate(self.consumed),
+            produce_rate: MaybeF32::estimate(self.produced),
+            retention_used: MaybeF32::estimate(self.time_lag / 604_800.0),
             complete: 1.0,
             owner,
             ..PartitionEvaluation::default()
