@@ -51,12 +51,30 @@ impl Exposition {
 impl Family<'_> {
     /// Writes one sample. `labels` are finished by [`Labels`].
     pub(super) fn sample(&mut self, labels: &str, value: impl Display) {
+        self.begin(labels);
+        // Writing to a String cannot fail, here and below.
+        writeln!(self.text, "{value}").ok();
+    }
+
+    /// Writes one sample whose value is text already; for the families with very many samples.
+    pub(super) fn text(&mut self, labels: &str, value: &str) {
+        self.begin(labels);
+        self.text.push_str(value);
+        self.text.push('\n');
+    }
+
+    /// Writes one sample with a whole number.
+    pub(super) fn integer(&mut self, labels: &str, value: i64) {
+        self.text(labels, itoa::Buffer::new().format(value));
+    }
+
+    /// Writes a sample up to its value, and the head in front of the first one.
+    fn begin(&mut self, labels: &str) {
         if let Some((kind, help)) = self.head.take() {
             let kind = match kind {
                 Kind::Gauge => "gauge",
                 Kind::Counter => "counter",
             };
-            // Writing to a String cannot fail, here and below.
             write!(
                 self.text,
                 "# HELP {0} {help}\n# TYPE {0} {kind}\n",
@@ -70,13 +88,7 @@ impl Family<'_> {
             self.text.push_str(labels);
             self.text.push('}');
         }
-        writeln!(self.text, " {value}").ok();
-    }
-
-    /// Writes one sample with a whole number; for the families with very many samples.
-    pub(super) fn integer(&mut self, labels: &str, value: i64) {
-        let mut buffer = itoa::Buffer::new();
-        self.sample(labels, buffer.format(value));
+        self.text.push(' ');
     }
 
     /// Writes a sample when the value is known.
@@ -101,26 +113,35 @@ impl Labels {
 
     /// Adds a label.
     pub(super) fn push(&mut self, name: &str, value: &str) {
-        if !self.0.is_empty() {
-            self.0.push(',');
-        }
-        self.0.push_str(name);
-        self.0.push_str("=\"");
-        for c in value.chars() {
-            match c {
-                '\\' => self.0.push_str("\\\\"),
-                '"' => self.0.push_str("\\\""),
-                '\n' => self.0.push_str("\\n"),
-                c => self.0.push(c),
+        self.begin(name);
+        if value.bytes().any(|b| matches!(b, b'\\' | b'"' | b'\n')) {
+            for c in value.chars() {
+                match c {
+                    '\\' => self.0.push_str("\\\\"),
+                    '"' => self.0.push_str("\\\""),
+                    '\n' => self.0.push_str("\\n"),
+                    c => self.0.push(c),
+                }
             }
+        } else {
+            self.0.push_str(value);
         }
         self.0.push('"');
     }
 
     /// Adds a label with a whole number.
     pub(super) fn push_number(&mut self, name: &str, value: usize) {
-        let mut buffer = itoa::Buffer::new();
-        self.push(name, buffer.format(value));
+        self.begin(name);
+        self.0.push_str(itoa::Buffer::new().format(value));
+        self.0.push('"');
+    }
+
+    fn begin(&mut self, name: &str) {
+        if !self.0.is_empty() {
+            self.0.push(',');
+        }
+        self.0.push_str(name);
+        self.0.push_str("=\"");
     }
 
     /// How long the text is, for [`Labels::truncate`].

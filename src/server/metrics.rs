@@ -316,7 +316,7 @@ fn partitions(out: &mut Exposition, evaluations: &[&Evaluation]) {
     let mut family = out.family("lagline_partition_time_lag_seconds", Kind::Gauge, help);
     each_partition(evaluations, "group", |labels, row| {
         if let Some(time_lag) = row.time_lag {
-            family.sample(labels, ryu::Buffer::new().format(time_lag.seconds));
+            family.text(labels, ryu::Buffer::new().format(time_lag.seconds));
         }
     });
     let help = "Status of a partition that is not OK: 2 WARN, 4 STOP, 5 STALL, 6 REWIND.";
