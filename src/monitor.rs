@@ -199,11 +199,26 @@ impl Monitor {
                 topic,
                 reply,
             } => {
-                reply
-                    .send(self.cluster.forget(&group, topic.as_deref()))
-                    .ok();
+                let was_there = self.cluster.forget(&group, topic.as_deref());
+                if self.cluster.windows(&group).is_none() {
+                    self.serve_without(&group);
+                }
+                reply.send(was_there).ok();
             }
         }
+    }
+
+    /// Takes a group out of the served evaluation: until the next beat no list names it any more.
+    fn serve_without(&self, group: &str) {
+        self.channels.latest.send_if_modified(|latest| {
+            let Some(served) = latest.as_ref().filter(|e| e.group(group).is_some()) else {
+                return false;
+            };
+            let mut without = Evaluation::clone(served);
+            without.groups.retain(|other| other.id.as_str() != group);
+            *latest = Some(Arc::new(without));
+            true
+        });
     }
 
     /// Applies everything that waits right now; what arrives meanwhile waits for the next round.

@@ -1,5 +1,7 @@
 //! Who may read and who may change something.
 
+use std::net::IpAddr;
+
 use axum::http::{HeaderMap, StatusCode, header};
 use subtle::ConstantTimeEq;
 
@@ -48,6 +50,9 @@ fn has_token(headers: &HeaderMap, token: &str) -> bool {
 
 /// A browser names the page that sends a request. Only pages served from here, or from the
 /// configured origin, may change something.
+///
+/// Without a token a page served from here has a local address: a foreign name that was made to
+/// point to this machine is the same origin to a browser.
 fn is_foreign_page(state: &State, headers: &HeaderMap) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else {
         return false;
@@ -61,6 +66,17 @@ fn is_foreign_page(state: &State, headers: &HeaderMap) -> bool {
         .unwrap_or_default();
     let is_own = origin
         .split_once("://")
-        .is_some_and(|(_, from)| from == host);
+        .is_some_and(|(_, from)| from == host)
+        && (state.settings.token.is_some() || is_local(host));
     !is_own && state.settings.cors_origin.as_deref() != Some(origin)
+}
+
+/// Whether a `Host` header names this machine by `localhost` or an address.
+fn is_local(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        Some(_) | None => host,
+    };
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok()
 }

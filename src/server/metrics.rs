@@ -5,13 +5,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Bytes;
-use axum::extract::State as Extract;
 use axum::http::header;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 
-use super::exposition::{Exposition, Kind, Labels};
+use super::exposition::{Exposition, Family, Kind, Labels};
 use super::{ClusterHandle, State, health};
-use crate::lag::evaluation::{Evaluation, GroupEvaluation, PartitionEvaluation, Status};
+use crate::lag::evaluation::{
+    Evaluation, GroupEvaluation, PartitionEvaluation, Status, TopicPartition,
+};
 use crate::lag::event::Applied;
 
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -27,8 +28,8 @@ struct Rendered {
 }
 
 /// The text of the newest evaluations.
-pub(super) async fn answer(Extract(state): Extract<Arc<State>>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, CONTENT_TYPE)], text(&state))
+pub(super) fn answer(state: &State) -> Response {
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], text(state)).into_response()
 }
 
 fn newest(state: &State) -> Vec<Option<Arc<Evaluation>>> {
@@ -87,13 +88,17 @@ fn render(state: &State, newest: &[Option<Arc<Evaluation>>], capacity: usize) ->
         .sample(&format!("version=\"{}\"", env!("CARGO_PKG_VERSION")), 1);
     clusters(&mut out, &evaluations);
     readers(&mut out, state);
-    groups(&mut out, &evaluations);
-    partitions(&mut out, &evaluations);
-    topics(&mut out, &evaluations);
+    groups(&mut out, &evaluations, "group", &GROUP);
+    groups_partitions(&mut out, &evaluations);
+    partitions(&mut out, &evaluations, "group", &PARTITION);
+    topics(&mut out, &evaluations, &TOPIC);
     sinks(&mut out, state);
     store(&mut out, state);
     if state.settings.burrow_metrics {
-        burrow(&mut out, &evaluations);
+        let label = "consumer_group";
+        groups(&mut out, &evaluations, label, &BURROW_GROUP);
+        partitions(&mut out, &evaluations, label, &BURROW_PARTITION);
+        topics(&mut out, &evaluations, &BURROW_TOPIC);
     }
     out.into_text()
 }
@@ -208,7 +213,139 @@ fn readers(out: &mut Exposition, state: &State) {
     }
 }
 
-/// Calls `f` for each group with its labels.
+/// A sample's value, as it is written.
+#[derive(Clone, Copy)]
+enum Number {
+    Whole(i64),
+    Real(f32),
+}
+
+impl Number {
+    fn flag(is_set: bool) -> Option<Number> {
+        Some(Number::Whole(i64::from(is_set)))
+    }
+
+    fn whole(value: impl Into<i64>) -> Option<Number> {
+        Some(Number::Whole(value.into()))
+    }
+}
+
+fn write(family: &mut Family<'_>, labels: &str, number: Option<Number>) {
+    match number {
+        Some(Number::Whole(value)) => family.integer(labels, value),
+        Some(Number::Real(value)) => family.text(labels, ryu::Buffer::new().format(value)),
+        None => {}
+    }
+}
+
+/// Name, help, and the number of what the family is about; no sample where there is none.
+type Gauge<T> = (&'static str, &'static str, fn(&T) -> Option<Number>);
+
+const GROUP: [Gauge<GroupEvaluation>; 7] = [
+    (
+        "lagline_group_status",
+        "Status of the group: 1 OK, 2 WARN, 3 ERR.",
+        |group| Number::whole(group.status.code()),
+    ),
+    (
+        "lagline_group_stale",
+        "1 when the status is kept because the group cannot be seen.",
+        |group| Number::flag(group.stale),
+    ),
+    ("lagline_group_lag", "Sum of the known lags.", |group| {
+        group.totals.lag.get().map(Number::Whole)
+    }),
+    (
+        "lagline_group_time_lag_seconds",
+        "Age of the oldest record not yet committed.",
+        |group| group.totals.time_lag.map(|t| Number::Real(t.seconds)),
+    ),
+    ("lagline_group_members", "Members of the group.", |group| {
+        Number::whole(group.totals.members)
+    }),
+    (
+        "lagline_group_consume_rate",
+        "Records a second the group commits.",
+        |group| group.totals.consume_rate.get().map(Number::Real),
+    ),
+    (
+        "lagline_group_records_lost",
+        "Records that fell off the log before the group read them.",
+        |group| group.totals.records_lost.get().map(Number::Whole),
+    ),
+];
+
+const PARTITION: [Gauge<PartitionEvaluation>; 3] = [
+    (
+        "lagline_partition_lag",
+        "Log end offset minus committed offset.",
+        |row| row.lag.get().map(Number::Whole),
+    ),
+    (
+        "lagline_partition_time_lag_seconds",
+        "Age of the oldest record not yet committed.",
+        |row| row.time_lag.map(|t| Number::Real(t.seconds)),
+    ),
+    (
+        "lagline_partition_status",
+        "Status of a partition that is not OK: 2 WARN, 4 STOP, 5 STALL, 6 REWIND.",
+        |row| Number::whole(row.status().code()).filter(|_| row.status() > Status::Ok),
+    ),
+];
+
+const TOPIC: [Gauge<TopicPartition>; 2] = [
+    ("lagline_topic_end_offset", "Log end offset.", |partition| {
+        partition.end.get().map(Number::Whole)
+    }),
+    (
+        "lagline_topic_begin_offset",
+        "Log start offset.",
+        |partition| partition.begin.get().map(Number::Whole),
+    ),
+];
+
+const BURROW_GROUP: [Gauge<GroupEvaluation>; 2] = [
+    (
+        "burrow_kafka_consumer_lag_total",
+        "The sum of all partition current lag values for the group",
+        |group| Some(Number::Whole(group.totals.total_lag)),
+    ),
+    (
+        "burrow_kafka_consumer_status",
+        "The status of the consumer group. It is calculated from the highest status for the individual partitions",
+        |group| Number::whole(group.status.code()),
+    ),
+];
+
+/// Two of them only for full windows.
+const BURROW_PARTITION: [Gauge<PartitionEvaluation>; 3] = [
+    (
+        "burrow_kafka_consumer_partition_lag",
+        "Number of messages the consumer group is behind by for a partition",
+        |row| Some(Number::Whole(row.current_lag)),
+    ),
+    (
+        "burrow_kafka_consumer_current_offset",
+        "Latest offset that the consumer group has committed for a partition",
+        |row| {
+            let end = row.end.filter(|_| row.complete >= 1.0)?;
+            Some(Number::Whole(end.offset))
+        },
+    ),
+    (
+        "burrow_kafka_topic_partition_status",
+        "The status of a consumer group's partition",
+        |row| Number::whole(row.status().code()).filter(|_| row.complete >= 1.0),
+    ),
+];
+
+const BURROW_TOPIC: [Gauge<TopicPartition>; 1] = [(
+    "burrow_kafka_topic_partition_offset",
+    "Latest offset the partition of a topic has",
+    |partition| partition.last_end.get().map(Number::Whole),
+)];
+
+/// Calls `f` for each group with its labels; `name` is the label of the group.
 fn each_group<'e>(
     evaluations: &[&'e Evaluation],
     name: &str,
@@ -225,44 +362,21 @@ fn each_group<'e>(
     }
 }
 
-fn groups(out: &mut Exposition, evaluations: &[&Evaluation]) {
-    let help = "Status of the group: 1 OK, 2 WARN, 3 ERR.";
-    let mut family = out.family("lagline_group_status", Kind::Gauge, help);
-    each_group(evaluations, "group", |labels, group| {
-        family.integer(labels.as_str(), i64::from(group.status.code()));
-    });
-    let help = "1 when the status is kept because the group cannot be seen.";
-    let mut family = out.family("lagline_group_stale", Kind::Gauge, help);
-    each_group(evaluations, "group", |labels, group| {
-        family.integer(labels.as_str(), i64::from(group.stale));
-    });
-    let mut family = out.family("lagline_group_lag", Kind::Gauge, "Sum of the known lags.");
-    each_group(evaluations, "group", |labels, group| {
-        family.known(labels.as_str(), group.totals.lag.get());
-    });
-    let help = "Age of the oldest record not yet committed.";
-    let mut family = out.family("lagline_group_time_lag_seconds", Kind::Gauge, help);
-    each_group(evaluations, "group", |labels, group| {
-        family.known(labels.as_str(), group.totals.time_lag.map(|t| t.seconds));
-    });
-    let mut family = out.family(
-        "lagline_group_members",
-        Kind::Gauge,
-        "Members of the group.",
-    );
-    each_group(evaluations, "group", |labels, group| {
-        family.integer(labels.as_str(), i64::from(group.totals.members));
-    });
-    let help = "Records a second the group commits.";
-    let mut family = out.family("lagline_group_consume_rate", Kind::Gauge, help);
-    each_group(evaluations, "group", |labels, group| {
-        family.known(labels.as_str(), group.totals.consume_rate.get());
-    });
-    let help = "Records that fell off the log before the group read them.";
-    let mut family = out.family("lagline_group_records_lost", Kind::Gauge, help);
-    each_group(evaluations, "group", |labels, group| {
-        family.known(labels.as_str(), group.totals.records_lost.get());
-    });
+fn groups(
+    out: &mut Exposition,
+    evaluations: &[&Evaluation],
+    label: &str,
+    gauges: &[Gauge<GroupEvaluation>],
+) {
+    for &(name, help, number) in gauges {
+        let mut family = out.family(name, Kind::Gauge, help);
+        each_group(evaluations, label, |labels, group| {
+            write(&mut family, labels.as_str(), number(group));
+        });
+    }
+}
+
+fn groups_partitions(out: &mut Exposition, evaluations: &[&Evaluation]) {
     let help = "Partitions of the group by status.";
     let mut family = out.family("lagline_group_partitions", Kind::Gauge, help);
     each_group(evaluations, "group", |labels, group| {
@@ -283,87 +397,57 @@ fn groups(out: &mut Exposition, evaluations: &[&Evaluation]) {
     });
 }
 
-/// Calls `f` for each group-partition with its labels.
-fn each_partition<'e>(
-    evaluations: &[&'e Evaluation],
-    group_label: &str,
-    mut f: impl FnMut(&str, &'e PartitionEvaluation),
+fn partitions(
+    out: &mut Exposition,
+    evaluations: &[&Evaluation],
+    label: &str,
+    gauges: &[Gauge<PartitionEvaluation>],
 ) {
-    each_group(evaluations, group_label, |labels, group| {
-        let group_len = labels.len();
-        for topic in &group.topics {
-            labels.truncate(group_len);
-            labels.push("topic", topic.topic.as_str());
-            let topic_len = labels.len();
-            for (partition, row) in topic.partitions.iter().enumerate() {
-                labels.truncate(topic_len);
-                labels.push_number("partition", partition);
-                f(labels.as_str(), row);
-            }
-        }
-    });
-}
-
-fn partitions(out: &mut Exposition, evaluations: &[&Evaluation]) {
-    let help = "Log end offset minus committed offset.";
-    let mut family = out.family("lagline_partition_lag", Kind::Gauge, help);
-    each_partition(evaluations, "group", |labels, row| {
-        if let Some(lag) = row.lag.get() {
-            family.integer(labels, lag);
-        }
-    });
-    let help = "Age of the oldest record not yet committed.";
-    let mut family = out.family("lagline_partition_time_lag_seconds", Kind::Gauge, help);
-    each_partition(evaluations, "group", |labels, row| {
-        if let Some(time_lag) = row.time_lag {
-            family.text(labels, ryu::Buffer::new().format(time_lag.seconds));
-        }
-    });
-    let help = "Status of a partition that is not OK: 2 WARN, 4 STOP, 5 STALL, 6 REWIND.";
-    let mut family = out.family("lagline_partition_status", Kind::Gauge, help);
-    each_partition(evaluations, "group", |labels, row| {
-        if row.status() > Status::Ok {
-            family.integer(labels, i64::from(row.status().code()));
-        }
-    });
-}
-
-fn topics(out: &mut Exposition, evaluations: &[&Evaluation]) {
-    for (name, help, is_end) in [
-        ("lagline_topic_end_offset", "Log end offset.", true),
-        ("lagline_topic_begin_offset", "Log start offset.", false),
-    ] {
+    for &(name, help, number) in gauges {
         let mut family = out.family(name, Kind::Gauge, help);
-        each_topic_partition(evaluations, |labels, partition| {
-            let offset = if is_end {
-                partition.end
-            } else {
-                partition.begin
-            };
-            if let Some(offset) = offset.get() {
-                family.integer(labels, offset);
+        each_group(evaluations, label, |labels, group| {
+            let len = labels.len();
+            for topic in &group.topics {
+                labels.truncate(len);
+                let topic_name = topic.topic.as_str();
+                each_partition(labels, topic_name, &topic.partitions, |labels, row| {
+                    write(&mut family, labels, number(row));
+                });
             }
         });
     }
 }
 
-fn each_topic_partition(
-    evaluations: &[&Evaluation],
-    mut f: impl FnMut(&str, &crate::lag::evaluation::TopicPartition),
-) {
-    for evaluation in evaluations {
-        let mut labels = cluster_labels(evaluation);
-        let len = labels.len();
-        for topic in &evaluation.topics {
-            labels.truncate(len);
-            labels.push("topic", topic.topic.as_str());
-            let topic_len = labels.len();
-            for (partition, row) in topic.partitions.iter().enumerate() {
-                labels.truncate(topic_len);
-                labels.push_number("partition", partition);
-                f(labels.as_str(), row);
+fn topics(out: &mut Exposition, evaluations: &[&Evaluation], gauges: &[Gauge<TopicPartition>]) {
+    for &(name, help, number) in gauges {
+        let mut family = out.family(name, Kind::Gauge, help);
+        for evaluation in evaluations {
+            let mut labels = cluster_labels(evaluation);
+            let len = labels.len();
+            for topic in &evaluation.topics {
+                labels.truncate(len);
+                let topic_name = topic.topic.as_str();
+                each_partition(&mut labels, topic_name, &topic.partitions, |labels, row| {
+                    write(&mut family, labels, number(row));
+                });
             }
         }
+    }
+}
+
+/// Calls `f` for each partition of a topic with its labels, which it leaves behind.
+fn each_partition<T>(
+    labels: &mut Labels,
+    topic: &str,
+    partitions: &[T],
+    mut f: impl FnMut(&str, &T),
+) {
+    labels.push("topic", topic);
+    let len = labels.len();
+    for (partition, row) in partitions.iter().enumerate() {
+        labels.truncate(len);
+        labels.push_number("partition", partition);
+        f(labels.as_str(), row);
     }
 }
 
@@ -435,44 +519,4 @@ fn store(out: &mut Exposition, state: &State) {
     let help = "Frames that could not be read back and were skipped.";
     out.family("lagline_store_corrupt_frames_total", Kind::Counter, help)
         .sample("", health.corrupt_frames);
-}
-
-/// Burrow's own names; two of them only for full windows.
-fn burrow(out: &mut Exposition, evaluations: &[&Evaluation]) {
-    let help = "The sum of all partition current lag values for the group";
-    let mut family = out.family("burrow_kafka_consumer_lag_total", Kind::Gauge, help);
-    each_group(evaluations, "consumer_group", |labels, group| {
-        family.integer(labels.as_str(), group.totals.total_lag);
-    });
-    let help = "The status of the consumer group. It is calculated from the highest status for the individual partitions";
-    let mut family = out.family("burrow_kafka_consumer_status", Kind::Gauge, help);
-    each_group(evaluations, "consumer_group", |labels, group| {
-        family.integer(labels.as_str(), i64::from(group.status.code()));
-    });
-    let help = "Number of messages the consumer group is behind by for a partition";
-    let mut family = out.family("burrow_kafka_consumer_partition_lag", Kind::Gauge, help);
-    each_partition(evaluations, "consumer_group", |labels, row| {
-        family.integer(labels, row.current_lag);
-    });
-    let help = "Latest offset that the consumer group has committed for a partition";
-    let mut family = out.family("burrow_kafka_consumer_current_offset", Kind::Gauge, help);
-    each_partition(evaluations, "consumer_group", |labels, row| {
-        if let Some(end) = row.end.filter(|_| row.complete >= 1.0) {
-            family.integer(labels, end.offset);
-        }
-    });
-    let help = "The status of a consumer group's partition";
-    let mut family = out.family("burrow_kafka_topic_partition_status", Kind::Gauge, help);
-    each_partition(evaluations, "consumer_group", |labels, row| {
-        if row.complete >= 1.0 {
-            family.integer(labels, i64::from(row.status().code()));
-        }
-    });
-    let help = "Latest offset the partition of a topic has";
-    let mut family = out.family("burrow_kafka_topic_partition_offset", Kind::Gauge, help);
-    each_topic_partition(evaluations, |labels, partition| {
-        if let Some(offset) = partition.last_end.get() {
-            family.integer(labels, offset);
-        }
-    });
 }

@@ -234,13 +234,18 @@ pub async fn serve(
 /// All paths.
 pub fn router(state: Arc<State>) -> Router {
     Router::new()
-        .route("/metrics", get(metrics::answer))
         .route("/health", get(health::health))
         .route("/ready", get(health::ready))
         .route("/api/v1/groups", get(api::groups))
+        .method_not_allowed_fallback(other_method)
         .fallback(fallback)
         .layer(middleware::from_fn_with_state(Arc::clone(&state), guard))
         .with_state(state)
+}
+
+/// A method that one of lagline's own paths does not have.
+async fn other_method(method: Method) -> Response<Body> {
+    burrow::wrong_method(&method, &[Method::GET, Method::HEAD])
 }
 
 async fn fallback(Extract(state): Extract<Arc<State>>, request: Request) -> Response<Body> {
@@ -251,6 +256,7 @@ async fn fallback(Extract(state): Extract<Arc<State>>, request: Request) -> Resp
     let request = burrow::Request {
         method: &parts.method,
         path: parts.uri.path(),
+        query: parts.uri.query(),
         headers: &parts.headers,
         body,
     };
@@ -273,15 +279,14 @@ async fn guard(
     let mut response = if may_read {
         next.run(request).await
     } else {
-        let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
-        (
-            StatusCode::UNAUTHORIZED,
-            challenge,
-            "a bearer token is needed\n",
-        )
-            .into_response()
+        (StatusCode::UNAUTHORIZED, "a bearer token is needed\n").into_response()
     };
+    let is_unauthorized = response.status() == StatusCode::UNAUTHORIZED;
     let headers = response.headers_mut();
+    if is_unauthorized {
+        let challenge = HeaderValue::from_static("Bearer");
+        headers.insert(header::WWW_AUTHENTICATE, challenge);
+    }
     headers.insert(
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),

@@ -17,16 +17,14 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::services::directory::Directory;
-use crate::services::http::{Response, request};
+use crate::services::http::{Response, request_with};
 use crate::services::process::{Process, command};
 use crate::services::wait;
 
 /// Far more than anything here takes on an idle machine.
 pub const LIMIT: Duration = Duration::from_secs(90);
 
-const HEAD: &str = "interval = \"1s\"\n\
-     [server]\nlisten = \"127.0.0.1:0\"\n\
-     [rules]\noffset_refresh = \"1s\"\n";
+const LISTEN: &str = "listen = \"127.0.0.1:0\"\n";
 
 /// A running lagline. Dropping it kills it; its directory is kept when the test fails.
 pub struct Lagline {
@@ -45,10 +43,17 @@ impl Lagline {
     /// Starts with these tables after the common ones (`interval`, `[server]`, `[rules]`,
     /// `[store]`), and waits until it answers. `{dir}` becomes its directory.
     pub fn start(tables: &str) -> Self {
+        Self::start_server(LISTEN, tables)
+    }
+
+    /// Starts with these lines as the table `[server]`; they say where to listen.
+    pub fn start_server(server: &str, tables: &str) -> Self {
         let directory = Directory::new("program");
-        let tables = tables.replace("{dir}", &directory.path().display().to_string());
-        let store = directory.path().join("lagline.db");
-        let config = format!("{HEAD}[store]\npath = \"{}\"\n{tables}", store.display());
+        let config = format!(
+            "interval = \"1s\"\n[server]\n{server}[rules]\noffset_refresh = \"1s\"\n\
+             [store]\npath = \"{{dir}}/lagline.db\"\n{tables}"
+        );
+        let config = config.replace("{dir}", &directory.path().display().to_string());
         let mut lagline = Self {
             process: None,
             port: 0,
@@ -152,8 +157,22 @@ impl Lagline {
         Some(value.parse().expect("a whole number"))
     }
 
+    /// Sends any request.
+    ///
+    /// # Panics
+    /// When it does not answer, with the end of its log.
+    pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Response {
+        request_with(self.port, method, path, headers, body.as_bytes())
+            .unwrap_or_else(|why| panic!("{method} {path}: {why}\n{}", self.log()))
+    }
+
     fn ask(&self, path: &str) -> Result<Response, String> {
-        request(self.port, "GET", path, "", b"").map_err(|e| e.to_string())
+        request_with(self.port, "GET", path, &[], b"").map_err(|e| e.to_string())
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// The groups of a cluster at its latest evaluation, as `/api/v1/groups` gives them.

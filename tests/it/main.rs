@@ -16,6 +16,7 @@ mod acls;
 mod allocation;
 mod architecture;
 mod broker_faults;
+mod burrow_api;
 mod demo;
 mod elasticsearch;
 mod influxdb;

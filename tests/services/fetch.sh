@@ -5,7 +5,7 @@
 #   tests/services/fetch.sh all         everything (fills the cache before a test run)
 #
 # Items: kafka-VERSION, certificates, opensearch-2.19.1, elasticsearch-8.17.0, and Debian's influxdb,
-# victoria-metrics and prometheus.
+# victoria-metrics, prometheus and burrow.
 #
 # The cache is $LAGLINE_SERVICES, by default target/services. A directory's name ends in a hash of its
 # recipe (the files it is made from), so a changed recipe is fetched anew and an old checkout still finds its
@@ -19,7 +19,7 @@ mkdir -p "$cache"
 cache=$(cd "$cache" && pwd)
 
 all=(kafka-3.9.2 kafka-4.4.0 certificates opensearch-2.19.1 elasticsearch-8.17.0
-    influxdb victoria-metrics prometheus)
+    influxdb victoria-metrics prometheus burrow)
 
 fail() {
     echo "fetch.sh: $*" >&2
@@ -135,7 +135,7 @@ item() {
         make=make_opensearch hash=$(recipe "$here"/opensearch/*) ;;
     elasticsearch-8.17.0)
         make=make_elasticsearch hash=$(recipe "$here"/elasticsearch/*) ;;
-    influxdb | victoria-metrics | prometheus)
+    influxdb | victoria-metrics | prometheus | burrow)
         make=make_debian argument=$name hash=debian ;;
     *)
         fail "unknown item \`$name\`; known: ${all[*]}" ;;

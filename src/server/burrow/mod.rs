@@ -14,22 +14,27 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::http::{Method, Response, StatusCode, header};
 use serde::Serialize;
+use serde_json::Value;
 use tokio::sync::oneshot;
 
-use self::path::{Kind, Route};
-use self::shapes::{Answer, RequestInfo, StatusShape, WindowsShape};
-use super::{ClusterHandle, State, auth};
+use self::path::{Kind, Read, Route};
+use self::shapes::{Answer, Place, RequestInfo, StatusShape, WindowsShape};
+use super::{ClusterHandle, State, auth, metrics};
 use crate::lag::evaluation::{Evaluation, Phase};
 use crate::monitor::Command;
 
 /// How long a monitor may take to answer a question about one group.
 const MONITOR_TIMEOUT: Duration = Duration::from_secs(4);
 
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+
 /// One request to Burrow's API.
 pub(super) struct Request<'a> {
     pub(super) method: &'a Method,
     /// The path as it came, still encoded.
     pub(super) path: &'a str,
+    pub(super) query: Option<&'a str>,
     pub(super) headers: &'a axum::http::HeaderMap,
     pub(super) body: Bytes,
 }
@@ -41,109 +46,101 @@ type Outcome = Result<Response<Body>, Problem>;
 
 /// Answers any path that lagline itself does not have.
 pub(super) async fn answer(state: &State, request: Request<'_>) -> Response<Body> {
-    let Some(route) = path::route(request.path) else {
+    if path::has_bad_escape(request.path) {
+        return text(StatusCode::BAD_REQUEST, "400 Bad Request");
+    }
+    let route = path::route(request.path).or_else(|| known_with_slashes(state, request.path));
+    let Some(route) = route else {
         return not_routed(&request);
     };
-    let allowed = methods(&route);
-    if !allowed.contains(request.method) {
-        return wrong_method(&request, allowed);
+    if !route.methods().contains(request.method) {
+        return wrong_method(request.method, route.methods());
     }
     let asked = Asked {
         state,
         url: path::decode(request.path),
     };
-    let outcome = if *request.method == Method::GET {
-        asked.read(route).await
-    } else {
-        match auth::may_change(state, request.headers) {
-            Ok(()) => asked.change(route, &request.body).await,
-            Err((status, message)) => Err(Problem(status, message)),
-        }
+    let is_read = *request.method == Method::GET;
+    let outcome = match auth::may_change(state, request.headers) {
+        Err((status, message)) if !is_read => Err(Problem(status, message)),
+        Ok(()) | Err(_) => asked.answer(route, is_read, &request.body).await,
     };
     outcome.unwrap_or_else(|problem| asked.refuse(&problem))
 }
 
-fn methods(route: &Route) -> &'static [Method] {
-    match route {
-        Route::Consumer { .. } => &[Method::GET, Method::DELETE],
-        Route::ConsumerTopic { .. } => &[Method::DELETE],
-        Route::LogLevel => &[Method::GET, Method::POST],
-        Route::Admin
-        | Route::Ready
-        | Route::Clusters
-        | Route::Cluster { .. }
-        | Route::Topics { .. }
-        | Route::Topic { .. }
-        | Route::TopicConsumers { .. }
-        | Route::Consumers { .. }
-        | Route::ConsumerStatus { .. }
-        | Route::Config
-        | Route::Modules { .. }
-        | Route::Module { .. } => &[Method::GET],
-    }
+/// A path in which the slashes of a group's name were not encoded: only for a group that is there,
+/// or may be.
+fn known_with_slashes(state: &State, path: &str) -> Option<Route> {
+    let (route, cluster, group) = path::with_slashes(path)?;
+    let is_there = match evaluation(find_cluster(state, &cluster)?) {
+        Ok(evaluation) => {
+            evaluation.group(&group).is_some() || evaluation.group(&path::decode(&group)).is_some()
+        }
+        Err(_) => true,
+    };
+    is_there.then_some(route)
 }
 
-/// Unknown paths, and known ones with a slash too much (redirected).
+/// Unknown paths, and those that Burrow redirects to a known one.
 fn not_routed(request: &Request<'_>) -> Response<Body> {
-    let shorter = request
-        .path
-        .strip_suffix('/')
-        .filter(|shorter| path::route(shorter).is_some());
-    if let Some(shorter) = shorter {
-        let is_get = *request.method == Method::GET;
-        let status = if is_get {
-            StatusCode::MOVED_PERMANENTLY
-        } else {
-            StatusCode::TEMPORARY_REDIRECT
-        };
+    let Some(mut target) = path::redirect(request.path, request.method) else {
+        let body = "{\"error\":true,\"message\":\"invalid request type\",\"result\":{}}\n";
+        return text(StatusCode::NOT_FOUND, body);
+    };
+    if let Some(query) = request.query {
+        target.push('?');
+        target.push_str(query);
+    }
+    let location = [(header::LOCATION, target.as_str())];
+    if *request.method != Method::GET {
         return response(
-            status,
-            "text/plain; charset=utf-8",
+            StatusCode::TEMPORARY_REDIRECT,
+            None,
             Body::empty(),
-            &[(header::LOCATION, shorter)],
+            &location,
         );
     }
-    let body = "{\"error\":true,\"message\":\"invalid request type\",\"result\":{}}\n";
-    response(
-        StatusCode::NOT_FOUND,
-        "text/plain; charset=utf-8",
-        body.into(),
-        &[],
-    )
+    // The rest of what HTML would read as its own is percent-encoded, or no part of a URI.
+    let target = target.replace('&', "&amp;").replace('\'', "&#39;");
+    let body = format!("<a href=\"{target}\">Moved Permanently</a>.\n\n");
+    let html = Some("text/html; charset=utf-8");
+    response(StatusCode::MOVED_PERMANENTLY, html, body.into(), &location)
 }
 
-fn wrong_method(request: &Request<'_>, allowed: &[Method]) -> Response<Body> {
+/// A path that is there, but not with this method.
+pub(super) fn wrong_method(method: &Method, allowed: &[Method]) -> Response<Body> {
     let mut names: Vec<&str> = allowed.iter().map(Method::as_str).collect();
     names.push("OPTIONS");
+    names.sort_unstable();
     let names = names.join(", ");
     let allow = [(header::ALLOW, names.as_str())];
-    if *request.method == Method::OPTIONS {
-        return response(
-            StatusCode::OK,
-            "text/plain; charset=utf-8",
-            Body::empty(),
-            &allow,
-        );
+    if *method == Method::OPTIONS {
+        return response(StatusCode::OK, None, Body::empty(), &allow);
     }
     let body = "Method Not Allowed\n";
     response(
         StatusCode::METHOD_NOT_ALLOWED,
-        "text/plain; charset=utf-8",
+        Some(TEXT),
         body.into(),
         &allow,
     )
 }
 
+fn text(status: StatusCode, body: &'static str) -> Response<Body> {
+    response(status, Some(TEXT), body.into(), &[])
+}
+
 fn response(
     status: StatusCode,
-    content_type: &str,
+    content_type: Option<&str>,
     body: Body,
     headers: &[(header::HeaderName, &str)],
 ) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let all = headers.iter().map(|(name, value)| (name.clone(), *value));
-    for (name, value) in all.chain([(header::CONTENT_TYPE, content_type)]) {
+    let content_type = content_type.map(|value| (header::CONTENT_TYPE, value));
+    for (name, value) in all.chain(content_type) {
         if let Ok(value) = value.parse() {
             response.headers_mut().insert(name, value);
         }
@@ -159,89 +156,65 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    async fn read(&self, route: Route) -> Outcome {
+    async fn answer(&self, route: Route, is_read: bool, body: &[u8]) -> Outcome {
         match route {
-            Route::Admin => Ok(response(
-                StatusCode::OK,
-                "text/plain; charset=utf-8",
-                "GOOD".into(),
-                &[],
-            )),
-            Route::Ready => Ok(self.ready()),
-            Route::Clusters => {
-                let names: Vec<&str> = self.state.clusters.keys().map(|c| c.as_str()).collect();
-                Ok(self.ok("cluster list returned", &[("clusters", names)]))
-            }
-            Route::Cluster { cluster }
-            | Route::Module {
-                kind: Kind::Cluster,
-                name: cluster,
-            } => self.module(Kind::Cluster, &cluster),
-            Route::Topics { cluster } => self.topics(&cluster),
-            Route::Topic { cluster, topic } => self.topic(&cluster, &topic),
-            Route::TopicConsumers { cluster, topic } => self.topic_consumers(&cluster, &topic),
-            Route::Consumers { cluster } => self.consumers(&cluster),
-            Route::Consumer { cluster, group } => self.consumer(&cluster, &group).await,
-            Route::ConsumerStatus {
-                cluster,
-                group,
-                all,
-            } => self.status(&cluster, &group, all),
-            Route::Config => Ok(self.ok("main config returned", &modules::main(self.state))),
-            Route::Modules { kind } => Ok(self.modules(kind)),
-            Route::Module { kind, name } => self.module(kind, &name),
-            Route::LogLevel => Ok(self.ok(
-                "log level returned",
-                &[("level", self.state.log_level.word())],
-            )),
-            Route::ConsumerTopic { .. } => Err(Problem(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method not allowed",
-            )),
-        }
-    }
-
-    async fn change(&self, route: Route, body: &[u8]) -> Outcome {
-        match route {
+            Route::Read(read) => self.read(read),
+            Route::Consumer { cluster, group } if is_read => self.consumer(&cluster, &group).await,
             Route::Consumer { cluster, group } => self.forget(&cluster, group, None).await,
             Route::ConsumerTopic {
                 cluster,
                 group,
                 topic,
             } => self.forget(&cluster, group, Some(topic)).await,
+            Route::LogLevel if is_read => {
+                let level = self.state.log_level.word();
+                Ok(self.ok("log level returned", &[("level", level)]))
+            }
             Route::LogLevel => self.set_log_level(body),
-            Route::Admin
-            | Route::Ready
-            | Route::Clusters
-            | Route::Cluster { .. }
-            | Route::Topics { .. }
-            | Route::Topic { .. }
-            | Route::TopicConsumers { .. }
-            | Route::Consumers { .. }
-            | Route::ConsumerStatus { .. }
-            | Route::Config
-            | Route::Modules { .. }
-            | Route::Module { .. } => Err(Problem(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method not allowed",
-            )),
         }
     }
 
-    fn ready(&self) -> Response<Body> {
-        let (status, word) = match self.state.not_ready() {
-            None => (StatusCode::OK, "READY"),
-            Some(_) => (StatusCode::SERVICE_UNAVAILABLE, "STARTING"),
-        };
-        response(status, "text/plain; charset=utf-8", word.into(), &[])
+    fn read(&self, read: Read) -> Outcome {
+        match read {
+            Read::Admin => Ok(text(StatusCode::OK, "GOOD")),
+            Read::Ready => Ok(match self.state.not_ready() {
+                None => text(StatusCode::OK, "READY"),
+                Some(_) => text(StatusCode::SERVICE_UNAVAILABLE, "STARTING"),
+            }),
+            Read::Metrics => Ok(metrics::answer(self.state)),
+            Read::Clusters => {
+                let names: Vec<&str> = self.state.clusters.keys().map(|c| c.as_str()).collect();
+                Ok(self.ok("cluster list returned", &[("clusters", names)]))
+            }
+            Read::Topics { cluster } => self.topics(&cluster),
+            Read::Topic { cluster, topic } => self.topic(&cluster, &topic),
+            Read::TopicConsumers { cluster, topic } => self.topic_consumers(&cluster, &topic),
+            Read::Consumers { cluster } => self.consumers(&cluster),
+            Read::ConsumerStatus {
+                cluster,
+                group,
+                all,
+            } => self.status(&cluster, &group, all),
+            Read::Config => {
+                let message = "main config returned";
+                Ok(self.config(message, &modules::main(self.state)))
+            }
+            Read::Modules { kind } => Ok(self.modules(kind)),
+            Read::Module { kind, name } => self.module(kind, &name),
+        }
     }
 
     fn ok<T: Serialize>(&self, message: &str, payload: &[(&str, T)]) -> Response<Body> {
-        self.json(StatusCode::OK, false, message, payload)
+        self.json(StatusCode::OK, false, message, (payload, Place::Last))
+    }
+
+    /// Burrow's answers about its configuration, but for one module's.
+    fn config<T: Serialize>(&self, message: &str, payload: &[(&str, T)]) -> Response<Body> {
+        self.json(StatusCode::OK, false, message, (payload, Place::Third))
     }
 
     fn refuse(&self, problem: &Problem) -> Response<Body> {
-        self.json::<()>(problem.0, true, problem.1, &[])
+        self.json::<()>(problem.0, true, problem.1, (&[], Place::Last))
     }
 
     fn json<T: Serialize>(
@@ -249,63 +222,42 @@ impl Asked<'_> {
         status: StatusCode,
         error: bool,
         message: &str,
-        payload: &[(&str, T)],
+        (payload, place): (&[(&str, T)], Place),
     ) -> Response<Body> {
         let request = RequestInfo {
             url: &self.url,
             host: &self.state.host,
         };
-        match serde_json::to_vec(&Answer {
+        let answer = Answer {
             error,
             message,
             payload,
             request,
-        }) {
-            Ok(body) => response(status, "application/json", body.into(), &[]),
+            place,
+        };
+        match shapes::to_json(&answer) {
+            Ok(body) => response(status, Some(JSON), body.into(), &[]),
             Err(error) => {
                 tracing::error!(%error, "an answer could not be written as JSON");
-                response(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "application/json",
-                    Body::empty(),
-                    &[],
-                )
+                let status = StatusCode::INTERNAL_SERVER_ERROR;
+                response(status, Some(JSON), Body::empty(), &[])
             }
         }
     }
 
     fn cluster(&self, name: &str, message: &'static str) -> Result<&ClusterHandle, Problem> {
-        let clusters = &self.state.clusters;
-        let found = clusters
-            .get(name)
-            .or_else(|| clusters.get(path::decode(name).as_str()));
-        found.ok_or(Problem(StatusCode::NOT_FOUND, message))
-    }
-
-    /// The cluster's evaluation, once it says something.
-    fn evaluation(&self, cluster: &ClusterHandle) -> Result<Arc<Evaluation>, Problem> {
-        let latest = cluster.latest.borrow().clone();
-        latest
-            .filter(|evaluation| match evaluation.phase {
-                Phase::Running => true,
-                Phase::Waiting => evaluation.summary.up,
-                Phase::Loading { .. } => false,
-            })
-            .ok_or(Problem(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "cluster is loading",
-            ))
+        find_cluster(self.state, name).ok_or(Problem(StatusCode::NOT_FOUND, message))
     }
 
     fn topics(&self, cluster: &str) -> Outcome {
-        let evaluation = self.evaluation(self.cluster(cluster, "cluster not found")?)?;
+        let evaluation = evaluation(self.cluster(cluster, "cluster not found")?)?;
         let names: Vec<&str> = evaluation.topics.iter().map(|t| t.topic.as_str()).collect();
         Ok(self.ok("topic list returned", &[("topics", names)]))
     }
 
     fn topic(&self, cluster: &str, topic: &str) -> Outcome {
         const NOT_FOUND: Problem = Problem(StatusCode::NOT_FOUND, "cluster or topic not found");
-        let evaluation = self.evaluation(self.cluster(cluster, NOT_FOUND.1)?)?;
+        let evaluation = evaluation(self.cluster(cluster, NOT_FOUND.1)?)?;
         let found = evaluation
             .topic(topic)
             .or_else(|| evaluation.topic(&path::decode(topic)));
@@ -323,17 +275,12 @@ impl Asked<'_> {
     }
 
     fn topic_consumers(&self, cluster: &str, topic: &str) -> Outcome {
-        let evaluation = self.evaluation(self.cluster(cluster, "cluster not found")?)?;
-        let second = path::decode(topic);
-        let name = if evaluation.topic(topic).is_some() {
-            topic
-        } else {
-            second.as_str()
-        };
+        let evaluation = evaluation(self.cluster(cluster, "cluster not found")?)?;
+        let name = known_topic(&evaluation, topic);
         let readers = evaluation.groups.iter().filter(|group| {
             group
                 .topics
-                .binary_search_by(|t| t.topic.as_str().cmp(name))
+                .binary_search_by(|t| t.topic.as_str().cmp(&name))
                 .is_ok()
         });
         let names: Vec<&str> = readers.map(|group| group.id.as_str()).collect();
@@ -341,7 +288,7 @@ impl Asked<'_> {
     }
 
     fn consumers(&self, cluster: &str) -> Outcome {
-        let evaluation = self.evaluation(self.cluster(cluster, "cluster not found")?)?;
+        let evaluation = evaluation(self.cluster(cluster, "cluster not found")?)?;
         let names: Vec<&str> = evaluation.groups.iter().map(|g| g.id.as_str()).collect();
         Ok(self.ok("consumer list returned", &[("consumers", names)]))
     }
@@ -349,7 +296,7 @@ impl Asked<'_> {
     async fn consumer(&self, cluster: &str, group: &str) -> Outcome {
         const NOT_FOUND: Problem = Problem(StatusCode::NOT_FOUND, "cluster or consumer not found");
         let cluster = self.cluster(cluster, NOT_FOUND.1)?;
-        let evaluation = self.evaluation(cluster)?;
+        let evaluation = evaluation(cluster)?;
         let group = known_group(&evaluation, group);
         let (reply, answer) = oneshot::channel();
         self.ask(cluster, Command::Windows { group, reply }).await?;
@@ -365,12 +312,14 @@ impl Asked<'_> {
         let message = "consumer status returned";
         let not_found = |cluster: &str, group: &str| {
             let status = StatusShape::not_found(cluster, group);
-            self.json(StatusCode::NOT_FOUND, false, message, &[("status", status)])
+            let payload: &[_] = &[("status", status)];
+            let status = StatusCode::NOT_FOUND;
+            self.json(status, false, message, (payload, Place::Last))
         };
         let Ok(handle) = self.cluster(cluster, message) else {
             return Ok(not_found(cluster, group));
         };
-        let evaluation = self.evaluation(handle)?;
+        let evaluation = evaluation(handle)?;
         let found = evaluation
             .group(group)
             .or_else(|| evaluation.group(path::decode(group).as_str()));
@@ -387,7 +336,7 @@ impl Asked<'_> {
             ("coordinator", serde_json::json!(kind.word())),
             ("modules", names),
         ];
-        self.ok("module list returned", &payload)
+        self.config("module list returned", &payload)
     }
 
     fn module(&self, kind: Kind, name: &str) -> Outcome {
@@ -402,7 +351,13 @@ impl Asked<'_> {
         let message = "consumer group removed";
         if let Ok(cluster) = self.cluster(cluster, message) {
             let latest = cluster.latest.borrow().clone();
-            let group = latest.map_or(group.clone(), |latest| known_group(&latest, &group));
+            let (group, topic) = match latest {
+                Some(latest) => {
+                    let topic = topic.map(|topic| known_topic(&latest, &topic));
+                    (known_group(&latest, &group), topic)
+                }
+                None => (group, topic),
+            };
             let (reply, answer) = oneshot::channel();
             self.ask(
                 cluster,
@@ -419,14 +374,11 @@ impl Asked<'_> {
     }
 
     fn set_log_level(&self, body: &[u8]) -> Outcome {
-        #[derive(serde::Deserialize)]
-        struct Wanted {
-            #[serde(default)]
-            level: String,
-        }
-        let wanted: Wanted = serde_json::from_slice(body)
-            .map_err(|_| Problem(StatusCode::BAD_REQUEST, "could not decode message body"))?;
-        if !self.state.log_level.set(&wanted.level) {
+        let wanted = wanted_level(body).ok_or(Problem(
+            StatusCode::BAD_REQUEST,
+            "could not decode message body",
+        ))?;
+        if !self.state.log_level.set(&wanted) {
             return Err(Problem(StatusCode::NOT_FOUND, "unknown log level"));
         }
         Ok(self.ok::<()>("set log level", &[]))
@@ -438,6 +390,43 @@ impl Asked<'_> {
             .send_timeout(command, MONITOR_TIMEOUT)
             .await
             .map_err(|_| Problem(StatusCode::SERVICE_UNAVAILABLE, "cluster is busy"))
+    }
+}
+
+fn find_cluster<'a>(state: &'a State, name: &str) -> Option<&'a ClusterHandle> {
+    let clusters = &state.clusters;
+    clusters
+        .get(name)
+        .or_else(|| clusters.get(path::decode(name).as_str()))
+}
+
+/// The cluster's evaluation, once it says something.
+fn evaluation(cluster: &ClusterHandle) -> Result<Arc<Evaluation>, Problem> {
+    let latest = cluster.latest.borrow().clone();
+    latest
+        .filter(|evaluation| match evaluation.phase {
+            Phase::Running => true,
+            Phase::Waiting => evaluation.summary.up,
+            Phase::Loading { .. } => false,
+        })
+        .ok_or(Problem(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "cluster is loading",
+        ))
+}
+
+/// The level that a body asks for, read as Go's decoder reads it: the first value counts, its keys
+/// in any case, and what is absent or null is the empty word. `None` when it cannot be read.
+fn wanted_level(body: &[u8]) -> Option<String> {
+    let mut values = serde_json::Deserializer::from_slice(body).into_iter::<Value>();
+    let first = values.next()?.ok()?;
+    if first.is_null() {
+        return Some(String::new());
+    }
+    let mut fields = first.as_object()?.iter();
+    match fields.find(|(key, _)| key.eq_ignore_ascii_case("level")) {
+        Some((_, level)) if !level.is_null() => level.as_str().map(str::to_owned),
+        Some(_) | None => Some(String::new()),
     }
 }
 
@@ -456,4 +445,13 @@ fn known_group(evaluation: &Evaluation, group: &str) -> String {
         return second;
     }
     group.to_owned()
+}
+
+/// The same for a topic.
+fn known_topic(evaluation: &Evaluation, topic: &str) -> String {
+    let second = path::decode(topic);
+    if evaluation.topic(topic).is_none() && evaluation.topic(&second).is_some() {
+        return second;
+    }
+    topic.to_owned()
 }

@@ -2,8 +2,11 @@
 //!
 //! Field names, their order, hyphens and underscores are Burrow's, inconsistencies included.
 
+use std::io;
+
+use serde::Serialize;
 use serde::ser::{SerializeMap, SerializeSeq, Serializer};
-use serde::{Serialize, Serialize as SerializeTrait};
+use serde_json::ser::Formatter;
 
 use crate::lag::cluster::{GroupWindows, PartitionWindow};
 use crate::lag::evaluation::{CommitView, GroupEvaluation, PartitionEvaluation, Status};
@@ -14,6 +17,15 @@ pub(super) struct Answer<'a, T> {
     pub(super) message: &'a str,
     pub(super) payload: &'a [(&'a str, T)],
     pub(super) request: RequestInfo<'a>,
+    pub(super) place: Place,
+}
+
+/// Where `request` stands in an answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Before the payload.
+    Third,
+    Last,
 }
 
 /// What was asked, and who answers.
@@ -23,16 +35,52 @@ pub(super) struct RequestInfo<'a> {
     pub(super) host: &'a str,
 }
 
-impl<T: SerializeTrait> Serialize for Answer<'_, T> {
+impl<T: Serialize> Serialize for Answer<'_, T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(3 + self.payload.len()))?;
         map.serialize_entry("error", &self.error)?;
         map.serialize_entry("message", self.message)?;
+        if self.place == Place::Third {
+            map.serialize_entry("request", &self.request)?;
+        }
         for (key, payload) in self.payload {
             map.serialize_entry(key, payload)?;
         }
-        map.serialize_entry("request", &self.request)?;
+        if self.place == Place::Last {
+            map.serialize_entry("request", &self.request)?;
+        }
         map.end()
+    }
+}
+
+/// Writes JSON as Go does.
+pub(super) fn to_json(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(256);
+    let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, GoStrings);
+    value.serialize(&mut serializer)?;
+    Ok(bytes)
+}
+
+/// Go escapes what a browser could take for HTML or JavaScript, too.
+struct GoStrings;
+
+impl Formatter for GoStrings {
+    fn write_string_fragment<W: io::Write + ?Sized>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        let is_special = |c| matches!(c, '<' | '>' | '&' | '\u{2028}' | '\u{2029}');
+        for piece in fragment.split_inclusive(is_special) {
+            match piece.chars().next_back().filter(|&c| is_special(c)) {
+                None => writer.write_all(piece.as_bytes())?,
+                Some(c) => {
+                    writer.write_all(&piece.as_bytes()[..piece.len() - c.len_utf8()])?;
+                    write!(writer, "\\u{:04x}", u32::from(c))?;
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -233,6 +281,13 @@ impl WindowsShape<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn strings_are_written_as_go_writes_them() {
+        let written = to_json(&"<a href=\"x\">&\u{2028}ü\n").unwrap();
+        let expected = r#""\u003ca href=\"x\"\u003e\u0026\u2028ü\n""#;
+        assert_eq!(String::from_utf8(written).unwrap(), expected);
+    }
 
     #[test]
     fn floats_are_written_as_go_writes_them() {

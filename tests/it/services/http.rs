@@ -14,10 +14,18 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Response {
     pub status: u16,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
     pub body: String,
 }
 
 impl Response {
+    /// The first header of this (lower case) name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(other, _)| other == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
     /// The body as JSON.
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.body)
@@ -47,16 +55,30 @@ pub fn request(
     content_type: &str,
     body: &[u8],
 ) -> io::Result<Response> {
+    let content_type = [("Content-Type", content_type)];
+    let headers = &content_type[..usize::from(!content_type[0].1.is_empty())];
+    request_with(port, method, path, headers, body)
+}
+
+/// Sends one request with headers.
+pub fn request_with(
+    port: u16,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> io::Result<Response> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     // HTTP/1.0: the answer ends with the connection.
     let mut head = format!(
-        "{method} {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\
-         Content-Length: {}\r\n",
+        "{method} {path} HTTP/1.0\r\nConnection: close\r\nContent-Length: {}\r\n",
         body.len()
     );
-    if !content_type.is_empty() {
-        head.push_str(&format!("Content-Type: {content_type}\r\n"));
+    let host = ("Host", &*format!("127.0.0.1:{port}"));
+    let has_host = headers.iter().any(|(name, _)| *name == "Host");
+    for (name, value) in headers.iter().chain((!has_host).then_some(&host)) {
+        head.push_str(&format!("{name}: {value}\r\n"));
     }
     head.push_str("\r\n");
     stream.write_all(head.as_bytes())?;
@@ -77,8 +99,11 @@ fn parse(answer: &[u8]) -> Option<Response> {
     {
         body = join_chunks(&body)?;
     }
+    let fields = head.lines().skip(1).filter_map(|line| line.split_once(':'));
+    let headers = fields.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()));
     Some(Response {
         status,
+        headers: headers.collect(),
         body: String::from_utf8_lossy(&body).into_owned(),
     })
 }

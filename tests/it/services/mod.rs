@@ -18,6 +18,7 @@
 //!
 //! Not here: what is asked of the servers. Clients and assertions belong to the tests.
 
+mod burrow;
 mod database;
 pub mod directory;
 pub mod http;
@@ -27,6 +28,7 @@ pub mod process;
 mod shared;
 pub mod wait;
 
+pub use burrow::Burrow;
 pub use database::{Database, DatabaseKind};
 pub use kafka::{Kafka, KafkaVersion, SASL_PASSWORD, SASL_USER};
 pub use shared::Shared;
