@@ -15,7 +15,7 @@ use std::time::Duration;
 use lagline::clock::{Clock, Stopwatch};
 use lagline::kafka::client::KafkaSettings;
 use lagline::kafka::log_offsets::{LogAnswer, LogHistory, LogOffsets, LogRequest};
-use lagline::lag::event::LogQuestion;
+use lagline::lag::event::{LogQuestion, TopicsAsked};
 use lagline::lag::ids::{ClusterName, TopicName};
 use rdkafka::mocking::MockCluster;
 use tokio::sync::{mpsc, oneshot};
@@ -70,7 +70,11 @@ fn measure(topics: i32, partitions: i32, round_trip: Duration) {
 fn fetch(requests: &mpsc::Sender<LogRequest>) -> LogAnswer {
     let (reply, answer) = oneshot::channel();
     let timeout = TIMEOUT;
-    let request = LogRequest::Fetch { timeout, reply };
+    let request = LogRequest::Fetch {
+        asked: TopicsAsked::default(),
+        timeout,
+        reply,
+    };
     requests.blocking_send(request).unwrap();
     answer.blocking_recv().unwrap()
 }

@@ -263,12 +263,14 @@ impl Monitor {
         evaluation
     }
 
-    fn ask_fetch(&self) -> Pending<LogAnswer> {
+    fn ask_fetch(&mut self) -> Pending<LogAnswer> {
         let (reply, answer) = oneshot::channel();
-        let timeout = self.timing.fetch_timeout();
-        self.log
-            .try_send(LogRequest::Fetch { timeout, reply })
-            .ok()?;
+        let request = LogRequest::Fetch {
+            asked: self.cluster.ask_topics(),
+            timeout: self.timing.fetch_timeout(),
+            reply,
+        };
+        self.log.try_send(request).ok()?;
         Some(answer)
     }
 
@@ -282,13 +284,16 @@ impl Monitor {
                     topic,
                     id,
                     partitions,
+                    until,
                 } => Event::TopicChanged {
                     topic: topic.as_str(),
                     id: *id,
                     partitions: *partitions,
+                    until: *until,
                 },
-                TopicChange::Deleted { topic } => Event::TopicDeleted {
+                TopicChange::Deleted { topic, until } => Event::TopicDeleted {
                     topic: topic.as_str(),
+                    until: *until,
                 },
             };
             self.cluster.apply(event, now);
@@ -434,10 +439,16 @@ async fn answered<T>(pending: &mut Pending<T>) -> Option<T> {
 
 /// The answer, unless it takes longer than `timeout` (plus the time to hand it over).
 async fn finished<T>(pending: Pending<T>, timeout: Duration) -> Option<T> {
-    tokio::time::timeout(timeout + Duration::from_millis(250), pending?)
-        .await
-        .ok()?
-        .ok()
+    let mut receiver = pending?;
+    let limit = timeout + Duration::from_millis(250);
+    match tokio::time::timeout(limit, &mut receiver).await {
+        Ok(answer) => answer.ok(),
+        Err(_) => {
+            // Whoever answers later than this learns that nobody heard it.
+            receiver.close();
+            receiver.try_recv().ok()
+        }
+    }
 }
 
 #[cfg(test)]

@@ -38,8 +38,9 @@ use self::broker_clock::BrokerClock;
 use self::commits::Graves;
 use self::reader::Readers;
 use self::state::{Groups, Slot, Topics};
+use self::topics::Questions;
 use super::evaluation::{CommitView, Evaluation, Phase, Status};
-use super::event::{Applied, AppliedCounts, Connection, Event, LogQuestion};
+use super::event::{Applied, AppliedCounts, Connection, Event, LogQuestion, TopicsAsked};
 use super::ids::{ClusterName, TopicName};
 use super::settings::{Rules, Settings};
 use crate::clock::Timestamp;
@@ -69,6 +70,7 @@ pub struct Cluster {
     shape: u64,
     /// Slots that wait for questions to be asked.
     wishes: usize,
+    asked: Questions,
 }
 
 /// The commits of a group, for Burrow's consumer detail.
@@ -109,6 +111,7 @@ impl Cluster {
             counts: AppliedCounts::default(),
             shape: 0,
             wishes: 0,
+            asked: Questions::default(),
         }
     }
 
@@ -151,8 +154,9 @@ impl Cluster {
                 topic,
                 id,
                 partitions,
-            } => self.topic_changed(topic, id, partitions, now),
-            Event::TopicDeleted { topic } => self.topic_deleted(topic),
+                until,
+            } => self.topic_changed(topic, id, partitions, until, now),
+            Event::TopicDeleted { topic, until } => self.topic_deleted(topic, until),
             Event::ReaderProgress(progress) => self.reader_progress(&progress, now),
             Event::Connection(connection) => {
                 self.connection = connection.clone();
@@ -167,6 +171,11 @@ impl Cluster {
         if self.remembered.len() < self.settings.limits.groups {
             self.remembered.insert(Box::from(group), (status, at));
         }
+    }
+
+    /// Takes note that Kafka is about to be asked for its topics; the number of the question.
+    pub fn ask_topics(&mut self) -> TopicsAsked {
+        self.next_question()
     }
 
     /// What to ask Kafka about the past; each question is given once. The answers come back as

@@ -56,14 +56,27 @@ pub enum Event<'a> {
         topic: &'a str,
         id: Option<TopicId>,
         partitions: i32,
+        /// The last question whose answer still showed what was known before.
+        until: TopicsAsked,
     },
     /// A topic is gone: missing from three complete, successful metadata answers.
-    TopicDeleted { topic: &'a str },
+    TopicDeleted {
+        topic: &'a str,
+        /// The last question whose answer lacked it.
+        until: TopicsAsked,
+    },
     /// How far one partition of the offsets topic has been read.
     ReaderProgress(ReaderProgress),
     /// Whether the cluster answers.
     Connection(&'a Connection),
 }
+
+/// The number of a question for Kafka's topics, counted from 1.
+///
+/// What was applied before the question was asked is older than its answer; what was applied since
+/// may be newer. No clock tells that as surely: one can be stepped between the two.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TopicsAsked(pub u64);
 
 /// A committed offset.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::kafka::log_offsets::TopicLog;
-use crate::lag::event::{Commit, PartitionLog, ReaderProgress};
+use crate::lag::event::{Commit, PartitionLog, ReaderProgress, TopicsAsked};
 use crate::lag::ids::{ClusterName, Order, TopicName};
 use crate::lag::settings::{Limits, Rules, Settings};
 
@@ -104,6 +104,7 @@ impl Stage {
                 topic,
                 id: None,
                 partitions: 1,
+                until: TopicsAsked::default(),
             }],
             connection: Connection {
                 up: true,

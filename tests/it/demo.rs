@@ -10,6 +10,7 @@ use lagline::demo::{self, cluster::OFFSETS_PARTITIONS};
 use lagline::kafka::client::{KafkaSettings, OFFSETS_TOPIC};
 use lagline::kafka::decode::{Record, decode};
 use lagline::kafka::log_offsets::{LogAnswer, LogOffsets, LogRequest, TopicChange};
+use lagline::lag::event::TopicsAsked;
 use lagline::lag::ids::{ClusterName, TopicId, coordinator_partition};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
@@ -137,7 +138,11 @@ fn log_offsets(servers: &[String]) -> LogAnswer {
     let (reply, answer) = oneshot::channel();
     let timeout = LIMIT;
     requests
-        .blocking_send(LogRequest::Fetch { timeout, reply })
+        .blocking_send(LogRequest::Fetch {
+            asked: TopicsAsked::default(),
+            timeout,
+            reply,
+        })
         .unwrap();
     let answer = answer.blocking_recv().unwrap();
     stop.cancel();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use lagline::clock::{Clock, Stopwatch, Timestamp};
 use lagline::kafka::client::{KafkaError, KafkaSettings};
 use lagline::kafka::log_offsets::{LogAnswer, LogHistory, LogOffsets, LogRequest, TopicChange};
-use lagline::lag::event::{LogQuestion, PartitionLog};
+use lagline::lag::event::{LogQuestion, PartitionLog, TopicsAsked};
 use lagline::lag::ids::{ClusterName, TopicId, TopicName};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -51,7 +51,11 @@ impl Asked {
 
     pub fn fetch(&self, timeout: Duration) -> LogAnswer {
         let (reply, answer) = oneshot::channel();
-        let request = LogRequest::Fetch { timeout, reply };
+        let request = LogRequest::Fetch {
+            asked: TopicsAsked::default(),
+            timeout,
+            reply,
+        };
         self.requests.blocking_send(request).unwrap();
         answer.blocking_recv().unwrap()
     }
@@ -110,7 +114,7 @@ fn ends(answer: &LogAnswer, topic: &str) -> Option<Vec<Option<i64>>> {
 pub fn changes_of(answer: &LogAnswer, wanted: &str) -> Vec<TopicChange> {
     let changes = answer.changes.iter();
     let wanted = changes.filter(|change| match change {
-        TopicChange::Changed { topic, .. } | TopicChange::Deleted { topic } => {
+        TopicChange::Changed { topic, .. } | TopicChange::Deleted { topic, .. } => {
             topic.as_str() == wanted
         }
     });

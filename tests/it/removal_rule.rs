@@ -94,7 +94,16 @@ fn a_group_that_moves_to_the_new_protocol_and_back_keeps_its_offsets() {
 
 #[test]
 fn a_recreated_topic_takes_its_old_offsets_with_it_and_no_other() {
-    let kafka = Kafka::shared(KafkaVersion::V4);
+    recreate(KafkaVersion::V4);
+}
+
+#[test]
+fn so_it_does_where_commits_do_not_name_the_topic() {
+    recreate(KafkaVersion::V3);
+}
+
+fn recreate(version: KafkaVersion) {
+    let kafka = Kafka::shared(version);
     let client = Client::new(&kafka.bootstrap());
     let (topic, other, group) = (unique("topic"), unique("other"), unique("group"));
     client.create_topic(&topic, 2);
@@ -105,7 +114,7 @@ fn a_recreated_topic_takes_its_old_offsets_with_it_and_no_other() {
     lagline.until_group("c", &group, "is known", |row| row["lag"] == 10);
 
     client.delete_topic(&topic);
-    client.create_topic(&topic, 2);
+    client.create_topic(&topic, 3);
     client.produce(&topic, 0, 5);
     client.commit(&group, &[(&topic, 0, 2)]);
     let expected = [(other.clone(), 0, 0), (topic.clone(), 0, 2)];
@@ -119,6 +128,15 @@ fn a_recreated_topic_takes_its_old_offsets_with_it_and_no_other() {
     lagline.until_group("c", &group, "has the new topic's lag", |row| {
         row["lag"] == 3
     });
+    // Only now does lagline learn the topic's new id, together with its third partition.
+    wait::until("the new topic is known", LIMIT, || {
+        let answer = lagline.get(&format!("/v3/kafka/c/topic/{topic}"));
+        answer["offsets"].as_array().is_some_and(|p| p.len() == 3)
+    });
+    lagline.each_beat("c", &group, BEATS, |row| {
+        assert_eq!(row["lag"], 3, "{row}");
+    });
+    assert_eq!(committed(&lagline, &group), expected);
 }
 
 /// Three brokers, of which broker 3 never sees what broker 2 takes while it is away.

@@ -9,7 +9,8 @@ use crate::demo::{INTERVALS, OFFSET_REFRESH};
 use crate::lag::cluster::Cluster;
 use crate::lag::evaluation::{Evaluation, GroupEvaluation, Status};
 use crate::lag::event::{
-    Commit as Committed, Connection, Event, GroupChange, MemberChange, PartitionLog, ReaderProgress,
+    Commit as Committed, Connection, Event, GroupChange, MemberChange, PartitionLog,
+    ReaderProgress, TopicsAsked,
 };
 use crate::lag::ids::{ClusterName, Order};
 use crate::lag::settings::{Limits, Rules, Settings};
@@ -146,6 +147,7 @@ impl Watcher {
                 topic: name,
                 id: None,
                 partitions: topic.plan.partitions,
+                until: TopicsAsked::default(),
             };
             self.cluster.apply(exists, at);
             let answer = Event::LogOffsets {

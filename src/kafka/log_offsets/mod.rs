@@ -28,7 +28,7 @@ use super::context::KafkaContext;
 use super::ffi::Code;
 use super::ffi::admin::{LOG_END, LOG_START};
 use crate::clock::{Clock, Stopwatch, Timestamp};
-use crate::lag::event::{Connection, LogQuestion, PartitionLog};
+use crate::lag::event::{Connection, LogQuestion, PartitionLog, TopicsAsked};
 use crate::lag::ids::{ClusterName, TopicName};
 
 pub mod ask;
@@ -58,6 +58,8 @@ const END_AND_START: [i64; 2] = [LOG_END, LOG_START];
 pub enum LogRequest {
     /// Log start and end of every partition of every topic.
     Fetch {
+        /// Its number; topics may be asked for any time from now on.
+        asked: TopicsAsked,
         timeout: Duration,
         reply: oneshot::Sender<LogAnswer>,
     },
@@ -163,6 +165,7 @@ impl LogOffsets {
             refresh_every: self.refresh_every,
             topics: TopicTracker::default(),
             layout: Arc::default(),
+            asked: TopicsAsked::default(),
             changes: Vec::new(),
             unreadable_names: 0,
             doubted: BTreeSet::new(),
@@ -203,6 +206,8 @@ struct Asker {
     refresh_every: Duration,
     topics: TopicTracker,
     layout: Arc<Layout>,
+    /// The last question.
+    asked: TopicsAsked,
     /// Not told yet.
     changes: Vec<TopicChange>,
     unreadable_names: usize,
@@ -215,13 +220,23 @@ struct Asker {
 
 impl Asker {
     fn answer(&mut self, request: LogRequest) {
-        // A failed send: whoever asked has gone away, and needs no answer.
         match request {
-            LogRequest::Fetch { timeout, reply } => drop(reply.send(self.fetch(timeout))),
+            LogRequest::Fetch {
+                asked,
+                timeout,
+                reply,
+            } => {
+                self.asked = asked;
+                if let Err(unheard) = reply.send(self.fetch(timeout)) {
+                    // Nobody was told: a change is told once, so it goes with the next answer.
+                    self.changes = unheard.changes;
+                }
+            }
             LogRequest::History {
                 questions,
                 timeout,
                 reply,
+                // Whoever asked may have gone away, and needs no answer.
             } => drop(reply.send(self.history(&questions, timeout))),
         }
     }
@@ -354,7 +369,7 @@ impl Asker {
         let found = refresh::refresh(
             self.client.client(),
             &self.layout,
-            &mut self.topics,
+            (&mut self.topics, self.asked),
             deadline,
         )?;
         self.layout = Arc::new(found.layout);

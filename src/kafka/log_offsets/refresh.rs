@@ -10,6 +10,7 @@ use super::super::ffi::metadata::{ClusterMetadata, cluster_metadata};
 use super::ask::Deadline;
 use super::layout::Layout;
 use super::topics::{Sight, TopicChange, TopicTracker};
+use crate::lag::event::TopicsAsked;
 use crate::lag::ids::{TopicId, TopicName};
 
 /// Topics in one DescribeTopics call; librdkafka's work grows with the square of them.
@@ -26,7 +27,7 @@ pub struct Refreshed {
     pub unreadable_names: usize,
 }
 
-/// Asks for all topics, and tells the tracker. Ids get at most half of the time; a topic whose id is
+/// Asks for all topics, and tells the tracker, by the number of the question. Ids get at most half of the time; a topic whose id is
 /// not told in time keeps the known one.
 ///
 /// # Errors
@@ -34,7 +35,7 @@ pub struct Refreshed {
 pub fn refresh<C: ClientContext>(
     client: &Client<C>,
     previous: &Layout,
-    tracker: &mut TopicTracker,
+    (tracker, asked): (&mut TopicTracker, TopicsAsked),
     deadline: &Deadline,
 ) -> Result<Refreshed, Code> {
     let metadata = cluster_metadata(client, deadline.left())?;
@@ -51,7 +52,7 @@ pub fn refresh<C: ClientContext>(
     sights.sort_unstable_by_key(|(topic, _)| *topic);
     Ok(Refreshed {
         layout,
-        changes: tracker.observe(complete, sights),
+        changes: tracker.observe(asked, complete, sights),
         unreadable_names: metadata.unreadable_names,
     })
 }

@@ -43,7 +43,11 @@ impl Asked {
 
     fn fetch(&self, timeout: Duration) -> LogAnswer {
         let (reply, answer) = oneshot::channel();
-        let request = LogRequest::Fetch { timeout, reply };
+        let request = LogRequest::Fetch {
+            asked: TopicsAsked::default(),
+            timeout,
+            reply,
+        };
         self.requests.blocking_send(request).unwrap();
         answer.blocking_recv().unwrap()
     }
@@ -123,6 +127,21 @@ fn answers_every_partition_and_reports_topics_once() {
     };
     assert_eq!((topic.as_str(), *partitions), ("t", 3));
     assert_eq!(asked.fetch(10 * SECOND).changes, [], "told once");
+}
+
+#[test]
+fn a_change_that_nobody_heard_is_told_again() {
+    let mock = mock(1);
+    let asked = Asked::new(&mock.bootstrap_servers(), REFRESH_EVERY);
+    let (reply, answer) = oneshot::channel();
+    drop(answer);
+    let request = LogRequest::Fetch {
+        asked: TopicsAsked(1),
+        timeout: 10 * SECOND,
+        reply,
+    };
+    asked.requests.blocking_send(request).unwrap();
+    assert_eq!(asked.fetch(10 * SECOND).changes.len(), 1);
 }
 
 #[test]
@@ -272,7 +291,11 @@ fn a_stop_ends_the_thread_also_while_it_waits() {
     mock.broker_round_trip_time(1, 60 * SECOND).unwrap();
     let (reply, _answer) = oneshot::channel();
     let timeout = 30 * SECOND;
-    let request = LogRequest::Fetch { timeout, reply };
+    let request = LogRequest::Fetch {
+        asked: TopicsAsked::default(),
+        timeout,
+        reply,
+    };
     asked.requests.blocking_send(request).unwrap();
     let since = Stopwatch::start();
     asked.stop.cancel();

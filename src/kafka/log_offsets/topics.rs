@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::lag::event::TopicsAsked;
 use crate::lag::ids::{TopicId, TopicName};
 
 /// So many complete answers must lack a topic before it counts as deleted.
@@ -21,9 +22,15 @@ pub enum TopicChange {
         /// Absent when Kafka has not told it (yet).
         id: Option<TopicId>,
         partitions: i32,
+        /// The last question whose answer still showed what was known before.
+        until: TopicsAsked,
     },
     /// Three complete answers lacked it.
-    Deleted { topic: TopicName },
+    Deleted {
+        topic: TopicName,
+        /// The last of their questions.
+        until: TopicsAsked,
+    },
 }
 
 /// What one answer says about one topic.
@@ -50,6 +57,8 @@ struct Known {
     id: Option<TopicId>,
     partitions: i32,
     absences: u8,
+    /// The last question whose answer told the id, or that there is no such topic.
+    told: TopicsAsked,
 }
 
 impl TopicTracker {
@@ -58,10 +67,12 @@ impl TopicTracker {
         self.0.keys()
     }
 
-    /// Takes one answer. Topics that `sights` does not name are left as they are. `complete`: the
-    /// answer came from a broker that knows its cluster; otherwise it deletes nothing.
+    /// Takes the answer to the question `asked`. Topics that `sights` does not name are left as they
+    /// are. `complete`: the answer came from a broker that knows its cluster; otherwise it deletes
+    /// nothing.
     pub fn observe<'a>(
         &mut self,
+        asked: TopicsAsked,
         complete: bool,
         sights: impl IntoIterator<Item = (&'a TopicName, Sight)>,
     ) -> Vec<TopicChange> {
@@ -69,9 +80,9 @@ impl TopicTracker {
         for (topic, sight) in sights {
             match sight {
                 Sight::Present { id, partitions } => {
-                    changes.extend(self.present(topic, id, partitions));
+                    changes.extend(self.present(topic, id, partitions, asked));
                 }
-                Sight::Unknown if complete => changes.extend(self.absent(topic)),
+                Sight::Unknown if complete => changes.extend(self.absent(topic, asked)),
                 Sight::Unknown | Sight::Unclear => {}
             }
         }
@@ -83,12 +94,14 @@ impl TopicTracker {
         topic: &TopicName,
         id: Option<TopicId>,
         partitions: i32,
+        asked: TopicsAsked,
     ) -> Option<TopicChange> {
-        let changed = |id| {
+        let changed = |id, until| {
             Some(TopicChange::Changed {
                 topic: topic.clone(),
                 id,
                 partitions,
+                until,
             })
         };
         let Some(known) = self.0.get_mut(topic) else {
@@ -96,11 +109,16 @@ impl TopicTracker {
                 id,
                 partitions,
                 absences: 0,
+                told: asked,
             };
             self.0.insert(topic.clone(), known);
-            return changed(id);
+            return changed(id, asked);
         };
         known.absences = 0;
+        let until = known.told;
+        if id.is_some() {
+            known.told = asked;
+        }
         // An answer without the id does not take away the one that is known.
         let id = id.or(known.id);
         if known.id == id && known.partitions == partitions {
@@ -108,11 +126,12 @@ impl TopicTracker {
         }
         known.id = id;
         known.partitions = partitions;
-        changed(id)
+        changed(id, until)
     }
 
-    fn absent(&mut self, topic: &TopicName) -> Option<TopicChange> {
+    fn absent(&mut self, topic: &TopicName, asked: TopicsAsked) -> Option<TopicChange> {
         let known = self.0.get_mut(topic)?;
+        known.told = asked;
         known.absences += 1;
         if known.absences < ABSENCES {
             return None;
@@ -120,6 +139,7 @@ impl TopicTracker {
         self.0.remove(topic);
         Some(TopicChange::Deleted {
             topic: topic.clone(),
+            until: asked,
         })
     }
 }
@@ -208,7 +228,8 @@ mod tests {
                 .split(' ')
                 .map(|word| {
                     let (complete, sight) = sight(word);
-                    outcome(&tracker.observe(complete, sight.map(|sight| (&topic, sight))))
+                    let sights = sight.map(|sight| (&topic, sight));
+                    outcome(&tracker.observe(TopicsAsked::default(), complete, sights))
                 })
                 .collect();
             assert_eq!(outcomes.join(" "), expected, "{story}: {reason}");
@@ -223,10 +244,41 @@ mod tests {
             partitions: 1,
         };
         let mut tracker = TopicTracker::default();
-        tracker.observe(true, [(&b, present), (&a, present)]);
+        tracker.observe(TopicsAsked(1), true, [(&b, present), (&a, present)]);
         for _ in 0..ABSENCES {
-            tracker.observe(true, [(&a, present), (&b, Sight::Unknown)]);
+            tracker.observe(TopicsAsked(2), true, [(&a, present), (&b, Sight::Unknown)]);
         }
         assert_eq!(tracker.known().collect::<Vec<_>>(), [&a]);
+    }
+
+    #[test]
+    fn a_change_names_the_last_question_that_showed_what_was_there_before() {
+        for (story, expected, reason) in [
+            ("+3a +3a +3b", 2, "the old id was told"),
+            ("+3a - +3b", 2, "there was no topic of that name"),
+            ("+3a -! +3b", 1, "an incomplete answer tells nothing"),
+            ("+3a ? +3b", 1, "an unclear one tells nothing"),
+            (
+                "+3a +3 +3b",
+                1,
+                "an answer without ids may be about the new one",
+            ),
+            ("+3a . +3b", 1, "not in the answer"),
+            ("+3a - - -", 4, "deleted: its own answer"),
+        ] {
+            let topic = TopicName::new("t");
+            let mut tracker = TopicTracker::default();
+            let mut changes = Vec::new();
+            for (asked, word) in (1..).map(TopicsAsked).zip(story.split(' ')) {
+                let (complete, sight) = sight(word);
+                changes = tracker.observe(asked, complete, sight.map(|sight| (&topic, sight)));
+            }
+            let [TopicChange::Changed { until, .. } | TopicChange::Deleted { until, .. }] =
+                changes[..]
+            else {
+                panic!("{story}: {changes:?}");
+            };
+            assert_eq!(until, TopicsAsked(expected), "{story}: {reason}");
+        }
     }
 }

@@ -6,6 +6,7 @@
 //! a group, topic or place comes or goes (`shape`), so the outcomes are those of one by one.
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
@@ -198,7 +199,7 @@ impl Cluster {
                 return Err(Applied::TooOld);
             }
             Some((Some(_), _)) => {
-                self.topic_renewed(topic, id, commit.timestamp);
+                self.topic_renewed(topic, id, commit.timestamp, None);
                 // The topic may have gone with its last user.
                 topic = self.names(commit, now)?.1;
                 self.topics.set_id(topic, id, commit.timestamp);
@@ -343,7 +344,11 @@ impl Cluster {
             if lag_is_known_now {
                 self.broker_clock.note(commit.timestamp, now);
             }
-            took_newest(group, place, lag, commit.timestamp.min(now));
+            let asked = match commit.topic_id {
+                None => self.asked.label(),
+                Some(_) => 0,
+            };
+            took_newest(group, place, lag, commit.timestamp.min(now), asked);
         }
         outcome
     }
@@ -400,17 +405,33 @@ impl Slot {
             ..Slot::default()
         };
     }
+
+    /// Forgets the commits but the newest, and what its lag was.
+    pub(super) fn clear_older_commits(&mut self) {
+        let (asked, newest) = (self.asked, self.window.last());
+        self.clear_commits();
+        if let Some(newest) = newest {
+            let newest = StoredCommit {
+                lag: MaybeI64::NONE,
+                ..newest
+            };
+            self.window.push(newest, 1, Duration::ZERO);
+            self.asked = asked;
+            self.marks.set(Marks::GAPS);
+        }
+    }
 }
 
-fn took_newest(group: &mut Group, place: Place, lag: MaybeI64, at: Timestamp) {
+fn took_newest(group: &mut Group, place: Place, lag: MaybeI64, at: Timestamp, asked: u16) {
     group.last_commit = group.last_commit.max(at);
     group.is_hidden = false;
-    if lag.get().is_none() {
-        let slot = group
-            .topics
-            .get_mut(place.used)
-            .and_then(|used| used.slots.get_mut(place.partition));
-        if let Some(slot) = slot {
+    let slot = group
+        .topics
+        .get_mut(place.used)
+        .and_then(|used| used.slots.get_mut(place.partition));
+    if let Some(slot) = slot {
+        slot.asked = asked;
+        if lag.get().is_none() {
             slot.marks.set(Marks::GAPS);
             if slot.wish == Wish::Done {
                 slot.wish = Wish::None;

@@ -64,6 +64,9 @@ pub(super) struct Slot {
     pub(super) owner: u32,
     pub(super) marks: Marks,
     pub(super) wish: Wish,
+    /// Which question for topics was the last before the newest commit was applied (see
+    /// `Questions`); 0: an old one, or the commit itself names its topic by id.
+    pub(super) asked: u16,
 }
 
 /// What is special about a window.

@@ -37,32 +37,6 @@ fn what_removes_a_committed_offset_and_what_does_not() {
             "4",
         ),
         (
-            "another topic id under the name",
-            "load@0s topic@0s:1,id=A end@1s:9 commit@2s:5 topic@3s:1,id=B end@4s:9 eval@4s",
-            "none",
-        ),
-        (
-            "the same topic id again does not, nor another partition count",
-            "load@0s topic@0s:1,id=A end@1s:9 commit@2s:5 topic@3s:2,id=A end@4s:9 eval@4s,lags",
-            "4",
-        ),
-        (
-            "a commit that carries another id: the topic is another one",
-            "load@0s topic@0s:1,id=A end@1s:9 commit@2s:5,id=A commit@3s:1,id=B eval@4s,lags",
-            "?",
-        ),
-        (
-            "a late commit about the topic of before changes nothing",
-            "load@0s topic@5s:1,id=B end@6s:9 commit@7s:5,id=B arrive@8s:900,ts=2s,id=A \
-             end@9s:9 eval@9s,lags",
-            "4",
-        ),
-        (
-            "a deleted topic",
-            "load@0s end@1s:9 commit@2s:5 nottopic@3s eval@4s",
-            "none",
-        ),
-        (
             "an end offset that goes back takes the lags, never the commit",
             "load@0s end@1s:9 commit@2s:5 end@13s:7 eval@13s,lags",
             "?",
@@ -123,6 +97,89 @@ fn what_removes_a_committed_offset_and_what_does_not() {
             "load@0s end@1s:9 commit@2s:5,order=900 commit@3s:7,order=1,epoch=1 end@4s:9 \
              eval@4s,lags",
             "4 2",
+        ),
+    ];
+    for (why, script, expected) in cases {
+        check(why, script, expected);
+    }
+}
+
+#[test]
+fn what_a_topic_takes_with_it_that_is_another_one_or_gone() {
+    let cases: &[(&str, &str, &str)] = &[
+        (
+            "another topic id under the name",
+            "load@0s topic@0s:1,id=A end@1s:9 commit@2s:5 topic@3s:1,id=B end@4s:9 eval@4s",
+            "none",
+        ),
+        (
+            "the same topic id again does not, nor another partition count",
+            "load@0s topic@0s:1,id=A end@1s:9 commit@2s:5 topic@3s:2,id=A end@4s:9 eval@4s,lags",
+            "4",
+        ),
+        (
+            "a commit that carries another id: the topic is another one",
+            "load@0s topic@0s:1,id=A end@1s:9 commit@2s:5,id=A commit@3s:1,id=B eval@4s,lags",
+            "?",
+        ),
+        (
+            "a commit may be about the new topic when it came after the last answer about the old",
+            "load@0s topics@0s topic@0s:1,id=A end@1s:9 commit@2s:8 gone@3s commit@4s:2 \
+             topic@5s:2,id=B,until=1 end@6s:9 eval@6s",
+            "OK lag=7 warming",
+        ),
+        (
+            "of several such commits the last one, and its lag in the new topic",
+            "load@0s topics@0s topic@0s:1,id=A end@1s:9 commit@2s:2 commit@3s:5 \
+             topic@5s:1,id=B,until=1 end@6s:20 eval@6s,lags",
+            "15",
+        ),
+        (
+            "a commit that came before that answer is about the old topic",
+            "load@0s topics@0s topic@0s:1,id=A end@1s:9 commit@2s:5 topics@3s \
+             topic@5s:1,id=B,until=2 end@6s:9 eval@6s",
+            "none",
+        ),
+        (
+            "which came first is no matter of clocks",
+            "load@0s topics@0s topic@0s:1,id=A end@1s:9 commit@90s:5,g=h topics@50s \
+             commit@40s:5 topic@30s:1,id=B,until=2 end@41s:9 eval@41s",
+            "OK lag=4 warming",
+        ),
+        (
+            "a commit that names its topic's id is about the old topic whenever it came",
+            "load@0s topics@0s topic@0s:1,id=A end@1s:9 commit@2s:5,id=A \
+             topic@5s:1,id=B,until=1 end@6s:9 eval@6s",
+            "none",
+        ),
+        (
+            "a topic that says its id for the first time is the one it was",
+            "load@0s topics@0s topic@0s:1 end@1s:9 commit@2s:5 topics@3s topic@4s:1,id=A,until=2 \
+             end@5s:9 eval@5s,lags",
+            "4",
+        ),
+        (
+            "also when a commit says it first",
+            "load@0s topics@0s topic@0s:1 end@1s:9 commit@2s:5 commit@3s:6,id=A topics@4s \
+             topic@4s:1,id=A,until=2 end@5s:9 eval@5s,lags",
+            "4 3",
+        ),
+        (
+            "a late commit about the topic of before changes nothing",
+            "load@0s topic@5s:1,id=B end@6s:9 commit@7s:5,id=B arrive@8s:900,ts=2s,id=A \
+             end@9s:9 eval@9s,lags",
+            "4",
+        ),
+        (
+            "a deleted topic",
+            "load@0s end@1s:9 commit@2s:5 nottopic@3s eval@4s",
+            "none",
+        ),
+        (
+            "a deleted topic, but not a commit that came after the last answer without it",
+            "load@0s topics@0s end@1s:9 commit@2s:8,g=h topics@3s commit@4s:5 \
+             nottopic@5s,until=2 end@6s:9 eval@6s",
+            "OK lag=4 warming",
         ),
     ];
     for (why, script, expected) in cases {
@@ -257,4 +314,18 @@ fn names_nobody_uses_are_forgotten() {
     }
     player.cluster.evaluate(Timestamp::from_secs(3));
     assert_eq!(player.cluster.core_bytes(), before);
+}
+
+#[test]
+fn questions_without_end_make_no_old_commit_young() {
+    let mut player = Player::default();
+    player.play("load@0s topics@0s topic@0s:2,id=A end@1s:9 end@1s:9,p=1 commit@2s:5");
+    for _ in 0..u32::from(u16::MAX) + 10 {
+        player.play("topics@3s");
+    }
+    player.play("commit@4s:6,p=1 topic@5s:2,id=B,until=1 end@6s:9 end@6s:9,p=1");
+    let evaluation = player.evaluate(Timestamp::from_secs(6));
+    let partitions = &evaluation.groups[0].topics[0].partitions;
+    let lags: Vec<_> = partitions.iter().map(|p| p.lag.get()).collect();
+    assert_eq!(lags, [None, Some(3)]);
 }

@@ -13,7 +13,8 @@
 //! | `commit@3s:70` | a commit, seen at once; `id=` |
 //! | `arrive@9s:70,ts=3s` | a commit, seen late |
 //! | `gone@9s` | the commit's tombstone |
-//! | `topic@1s:4` `nottopic@1s` | partitions of a topic (`id=`), its deletion |
+//! | `topics@1s` | Kafka is asked for its topics, question 1 and so on |
+//! | `topic@1s:4` `nottopic@1s` | partitions of a topic (`id=`), its deletion; `until=1`: question |
 //! | `history@9s:0=10,10=20` | an answer about the past; `history@9s:` could not say |
 //! | `members@1s:consumer,a=t/0;1` | a classic group of that protocol type: `a` reads 0 and 1 of `t` |
 //! | `kind@1s:consumer` `join@1s:a` `assign@1s:a=A/0;1` `leave@1s:a` | KIP-848 records; topic id `A` |
@@ -29,7 +30,7 @@ use crate::lag::cluster::Cluster;
 use crate::lag::evaluation::{Evaluation, Phase, Status};
 use crate::lag::event::{
     Applied, Commit, Event, GroupChange, GroupKind, LogQuestion, MemberChange, PartitionLog,
-    ReaderProgress,
+    ReaderProgress, TopicsAsked,
 };
 use crate::lag::ids::{ClusterName, Order, TopicId};
 use crate::lag::settings::{CommitLag, Limits, Rules, Settings};
@@ -85,6 +86,11 @@ impl<'a> Details<'a> {
 
     fn partition(&self) -> i32 {
         i32::try_from(self.number("p").unwrap_or(0)).unwrap()
+    }
+
+    fn until(&self) -> TopicsAsked {
+        let until = self.number("until").unwrap_or(0);
+        TopicsAsked(u64::try_from(until).unwrap())
     }
 
     fn id(&self) -> Option<TopicId> {
@@ -167,12 +173,17 @@ impl Player {
                     topic: details.of("t").unwrap_or("t"),
                     id: details.id(),
                     partitions: details.value.parse().unwrap(),
+                    until: details.until(),
                 };
                 self.apply(event, at);
             }
             "nottopic" => {
                 let topic = details.of("t").unwrap_or("t");
-                self.apply(Event::TopicDeleted { topic }, at);
+                let until = details.until();
+                self.apply(Event::TopicDeleted { topic, until }, at);
+            }
+            "topics" => {
+                self.cluster.ask_topics();
             }
             "history" => self.history(rest, at),
             "ask" => {

@@ -6,7 +6,7 @@ use super::script::Player;
 use crate::clock::Timestamp;
 use crate::lag::event::{
     Commit, Connection, Event, EventBatch, GroupChange, GroupKind, MemberChange, PartitionLog,
-    ReaderProgress,
+    ReaderProgress, TopicsAsked,
 };
 use crate::lag::ids::{Order, TopicId};
 use crate::lag::settings::{CommitLag, Limits, Rules};
@@ -62,8 +62,8 @@ enum Said {
     GroupDeleted(&'static str, Order, GroupKind),
     LogOffsets(&'static str, Vec<PartitionLog>, Timestamp, bool),
     LogHistory(&'static str, i32, Vec<(Timestamp, i64)>),
-    TopicChanged(&'static str, Option<TopicId>, i32),
-    TopicDeleted(&'static str),
+    TopicChanged(&'static str, Option<TopicId>, i32, TopicsAsked),
+    TopicDeleted(&'static str, TopicsAsked),
     Progress(ReaderProgress),
     Connected(Option<i64>),
     Evaluated,
@@ -129,9 +129,9 @@ fn said() -> impl Strategy<Value = Said> {
             .prop_map(|(t, logs, at, poll)| Said::LogOffsets(t, logs, at, poll)),
         2 => (name(), partition(), prop::collection::vec(point, 0..6))
             .prop_map(|(t, p, points)| Said::LogHistory(t, p, points)),
-        2 => (name(), prop::option::of(id()), partition())
-            .prop_map(|(t, id, count)| Said::TopicChanged(t, id, count)),
-        1 => name().prop_map(Said::TopicDeleted),
+        2 => (name(), prop::option::of(id()), partition(), 0_u64..4)
+            .prop_map(|(t, id, count, until)| Said::TopicChanged(t, id, count, TopicsAsked(until))),
+        1 => (name(), 0_u64..4).prop_map(|(t, until)| Said::TopicDeleted(t, TopicsAsked(until))),
         2 => (partition(), partition(), number(), number(), any::<bool>(), moment()).prop_map(
             |(partition, partitions, position, end, caught_up, at)| Said::Progress(ReaderProgress {
                 partition,
@@ -187,12 +187,13 @@ fn apply(player: &mut Player, said: &Said, now: Timestamp) {
             partition: *partition,
             points,
         },
-        &Said::TopicChanged(topic, id, partitions) => Event::TopicChanged {
+        &Said::TopicChanged(topic, id, partitions, until) => Event::TopicChanged {
             topic,
             id,
             partitions,
+            until,
         },
-        &Said::TopicDeleted(topic) => Event::TopicDeleted { topic },
+        &Said::TopicDeleted(topic, until) => Event::TopicDeleted { topic, until },
         Said::Progress(progress) => Event::ReaderProgress(*progress),
         Said::Connected(clock_offset_ms) => {
             let connection = Connection {
@@ -210,6 +211,7 @@ fn apply(player: &mut Player, said: &Said, now: Timestamp) {
             return;
         }
         Said::Asked => {
+            player.cluster.ask_topics();
             for question in player.cluster.questions(now) {
                 assert!(question.at.is_sorted() && !question.at.is_empty());
             }
