@@ -336,7 +336,7 @@ impl Journal for StoreJournal {
     async fn append(&self, beat: Timestamp, evaluations: Vec<Arc<Evaluation>>, is_first: bool) {
         let now = self.clock.now();
         let sinks = self.sinks.iter().filter(|_| is_first);
-        let rows = sinks.map(|sink| sink.row(&self.store, now));
+        let rows = sinks.filter_map(|sink| sink.row(&self.store, now));
         let rows = rows.collect();
         match self.store.append(evaluations, rows, beat).await {
             Ok(appended) => {

@@ -18,7 +18,7 @@ use crate::sinks::delivery;
 pub(super) async fn health(Extract(state): Extract<Arc<State>>) -> impl IntoResponse {
     let now = state.clock.now();
     let clusters: Vec<Value> = state.clusters.values().map(|c| cluster(c, now)).collect();
-    let sinks: Vec<Value> = state.sinks.iter().map(|s| sink(s, now)).collect();
+    let sinks: Vec<Value> = state.sinks.iter().map(|s| sink(&state, s, now)).collect();
     let store = store(&state);
     let parts = clusters.iter().chain(&sinks).chain([&store]);
     let is_ok = parts.into_iter().all(|part| part["status"] == "ok");
@@ -73,10 +73,14 @@ fn cluster(handle: &ClusterHandle, now: Timestamp) -> Value {
     })
 }
 
-fn sink(handle: &SinkHandle, now: Timestamp) -> Value {
+fn sink(state: &State, handle: &SinkHandle, now: Timestamp) -> Value {
     let health = handle.health.borrow().clone();
     let (word, why) = state_words(&health.state);
-    let counts = &health.settled.counts;
+    let standing = state.store.standing(&handle.name);
+    let settled = standing.as_ref().map(|standing| &standing.cursor);
+    let oldest = standing.as_ref().and_then(|standing| standing.oldest);
+    let row = standing.as_ref().map(|it| it.row(&handle.name, now));
+    let counts = row.map(|row| row.counts).unwrap_or_default();
     json!({
         "sink": handle.name,
         "kind": handle.kind,
@@ -84,8 +88,10 @@ fn sink(handle: &SinkHandle, now: Timestamp) -> Value {
         "state": word,
         "reason": why.map(|(reason, _)| reason),
         "since_ms": why.map(|(_, since)| since.as_ms()),
-        "oldest_waiting_s": health.oldest_waiting.map(|beat| now.ms_since(beat).max(0) / 1000),
-        "settled_seq": health.settled.seq.0,
+        "oldest_waiting_s": oldest.map(|beat| now.ms_since(beat).max(0) / 1000),
+        "settled_seq": settled.map(|cursor| cursor.seq.0),
+        "offered": counts.offered,
+        "waiting": counts.waiting(),
         "delivered": counts.delivered,
         "filtered": counts.filtered,
         "rejected": counts.rejected,

@@ -456,12 +456,12 @@ fn sinks(out: &mut Exposition, state: &State) {
     let all: Vec<_> = state
         .sinks
         .iter()
-        .map(|sink| {
+        .filter_map(|sink| {
             let health = sink.health.borrow().clone();
-            let row = sink.row(&state.store, now);
+            let row = sink.row(&state.store, now)?;
             let mut labels = Labels::default();
             labels.push("sink", &sink.name);
-            (labels, health, row)
+            Some((labels, health, row))
         })
         .collect();
     let help = "Rows by what became of them; offered is the sum of all others.";

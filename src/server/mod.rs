@@ -65,10 +65,10 @@ pub struct SinkHandle {
 }
 
 impl SinkHandle {
-    /// How far the sink is, in rows.
-    pub fn row(&self, store: &Store, now: Timestamp) -> SinkRow {
-        let waiting = store.waiting(&self.name).unwrap_or(0);
-        self.health.borrow().row(&self.name, waiting, now)
+    /// How far the sink is, in rows; nothing for a sink that has not begun.
+    pub fn row(&self, store: &Store, now: Timestamp) -> Option<SinkRow> {
+        let standing = store.standing(&self.name)?;
+        Some(standing.row(&self.name, now))
     }
 }
 

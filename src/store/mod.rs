@@ -38,7 +38,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 pub use self::error::StoreError;
-use self::frame::{Cursor, Frame, Seq, SinkRow};
+use self::frame::{Counts, Cursor, Frame, Seq, SinkRow};
 pub use self::loader::Loader;
 pub use self::reader::FrameReader;
 pub use self::writer::Writer;
@@ -80,6 +80,33 @@ pub struct Appended {
     pub frames: Vec<Arc<Frame>>,
     /// Clusters whose beat is not newer than the one that is journaled last: not journaled.
     pub skipped: Vec<ClusterName>,
+}
+
+/// How far a sink is in the journal, all of it at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// What is settled, staged moves included.
+    pub cursor: Cursor,
+    /// Rows of the frames behind the cursor: offered, and not settled.
+    pub waiting: u64,
+    /// Beat of the oldest of these frames; absent when nothing waits.
+    pub oldest: Option<Timestamp>,
+}
+
+impl Standing {
+    /// What is told about the sink at `now`.
+    pub fn row(&self, sink: &str, now: Timestamp) -> SinkRow {
+        let age = self.oldest.map_or(0, |beat| now.ms_since(beat).max(0));
+        let settled = &self.cursor.counts;
+        SinkRow {
+            sink: sink.to_owned(),
+            counts: Counts {
+                offered: settled.offered + self.waiting,
+                ..settled.clone()
+            },
+            oldest_waiting_s: Duration::from_millis(age.unsigned_abs()).as_secs_f64(),
+        }
+    }
 }
 
 /// How the store is.
@@ -343,21 +370,16 @@ impl Store {
         state.cursors.insert(sink.to_owned(), staged);
     }
 
-    /// Rows behind a sink's cursor: offered to it, and not settled. None without a cursor.
-    pub fn waiting(&self, sink: &str) -> Option<u64> {
+    /// How far a sink is. None without a cursor.
+    pub fn standing(&self, sink: &str) -> Option<Standing> {
         let state = self.shared.state();
-        let staged = state.cursors.get(sink)?;
-        Some(state.index.through().saturating_sub(staged.row.through))
-    }
-
-    /// Beat of the oldest frame behind a sink's cursor. None when nothing waits.
-    pub fn oldest_waiting(&self, sink: &str) -> Option<Timestamp> {
-        let state = self.shared.state();
-        let staged = state.cursors.get(sink)?;
-        state
-            .index
-            .after(staged.row.cursor.seq)
-            .map(|entry| entry.beat)
+        let row = &state.cursors.get(sink)?.row;
+        let oldest = state.index.after(row.cursor.seq);
+        Some(Standing {
+            cursor: row.cursor.clone(),
+            waiting: state.index.through().saturating_sub(row.through),
+            oldest: oldest.map(|entry| entry.beat),
+        })
     }
 
     /// The groups of a cluster with the status journaled last, and its beat; sorted by group.

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 
-use crate::clock::Timestamp;
 use crate::store::frame::{Counts, Cursor, Frame, Hole, Seq};
 
 /// What became of a point, for good.
@@ -28,7 +27,6 @@ struct Open {
     /// First and last frame: more than one for a hole.
     first: Seq,
     last: Seq,
-    beat: Timestamp,
     counts: Counts,
 }
 
@@ -51,31 +49,26 @@ impl Ledger {
         self.rows
     }
 
-    /// The beat of the oldest frame that is not settled.
-    pub(super) fn oldest(&self) -> Option<Timestamp> {
-        self.open.front().map(|open| open.beat)
-    }
-
     /// A frame was read, of which `selected` rows are to be delivered.
     pub(super) fn open(&mut self, frame: &Frame, selected: u64) {
         let rows = frame.rows.max(selected);
-        self.push(frame.seq, frame.seq, frame.beat, rows);
+        self.push(frame.seq, frame.seq, rows);
         self.settle(frame.seq, Outcome::Filtered, rows - selected);
     }
 
     /// A frame was read that is too old to be delivered.
     pub(super) fn open_expired(&mut self, frame: &Frame) {
-        self.push(frame.seq, frame.seq, frame.beat, frame.rows);
+        self.push(frame.seq, frame.seq, frame.rows);
         self.settle(frame.seq, Outcome::Expired, frame.rows);
     }
 
     /// Frames were missing: offered, and gone.
     pub(super) fn hole(&mut self, hole: &Hole) {
-        self.push(hole.first, hole.last, hole.before, hole.rows);
+        self.push(hole.first, hole.last, hole.rows);
         self.settle(hole.first, Outcome::Expired, hole.rows);
     }
 
-    fn push(&mut self, first: Seq, last: Seq, beat: Timestamp, rows: u64) {
+    fn push(&mut self, first: Seq, last: Seq, rows: u64) {
         let before = self.open.back().map_or(self.settled.seq, |open| open.last);
         assert!(
             first > before,
@@ -89,7 +82,6 @@ impl Ledger {
         self.open.push_back(Open {
             first,
             last,
-            beat,
             counts,
         });
     }

@@ -22,7 +22,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::config::patterns::Patterns;
 pub use crate::points::Detail;
-use crate::store::frame::{Counts, Cursor, Next, SinkRow};
+use crate::store::frame::{Cursor, Next};
 
 mod backoff;
 mod flights;
@@ -116,37 +116,18 @@ pub enum Start {
     Oldest,
 }
 
-/// How a sink is doing.
+/// How a sink is doing. How much waits for it is the store's to say: what is journaled this moment
+/// is not read yet.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct SinkHealth {
     pub state: State,
     /// The last frame that is settled as a whole, and the counts up to it.
     pub settled: Cursor,
-    /// The oldest beat that is read but not settled; absent when everything journaled is settled.
-    pub oldest_waiting: Option<Timestamp>,
     pub traffic: Traffic,
     /// The most points a request may have at the moment, as the server taught.
     pub max_points: usize,
     /// Why a point was refused for good the last time.
     pub last_rejection: Option<String>,
-}
-
-impl SinkHealth {
-    /// The sink's row at `now`. `rows_behind`: rows of the journaled frames after `settled.seq`.
-    pub fn row(&self, sink: &str, rows_behind: u64, now: Timestamp) -> SinkRow {
-        let counts = &self.settled.counts;
-        let oldest = self
-            .oldest_waiting
-            .map_or(0, |beat| now.ms_since(beat).max(0));
-        SinkRow {
-            sink: sink.to_owned(),
-            counts: Counts {
-                offered: counts.offered + rows_behind,
-                ..counts.clone()
-            },
-            oldest_waiting_s: Duration::from_millis(oldest.unsigned_abs()).as_secs_f64(),
-        }
-    }
 }
 
 /// What a worker is doing.

@@ -333,7 +333,6 @@ impl<S: FrameSource + 'static, C: CursorStore> Worker<S, C> {
                 }
             },
             settled: self.ledger.settled().clone(),
-            oldest_waiting: self.ledger.oldest(),
             traffic: self.traffic,
             max_points: self.limit,
             last_rejection: self.last_rejection.clone(),

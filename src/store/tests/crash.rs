@@ -112,7 +112,7 @@ async fn what_was_appended_survives_a_kill_at_any_moment() {
         // The cursor is the one staged before the last durable beat, with all of its counts.
         let (cursor, mut reader) = store.resume("sink").unwrap();
         assert_eq!(cursor.seq, Seq(newest.0 - 1));
-        assert_eq!(store.waiting("sink"), Some(rows));
+        assert_eq!(store.standing("sink").unwrap().waiting, rows);
         assert_eq!(next_frame(&mut reader).await.seq, newest);
         drop(reader);
         // Not closed: the next child finds the log as the kill left it.

@@ -232,7 +232,7 @@ async fn a_full_disk_is_carried_by_memory_and_nothing_is_lost() {
     let running = Running::open(Some(&path), StoreSettings::default());
     assert_eq!(running.store.newest(), Seq(11));
     assert_eq!(running.store.cursor("sink").unwrap().seq, Seq(11));
-    assert_eq!(running.store.waiting("sink"), Some(0));
+    assert_eq!(running.store.standing("sink").unwrap().waiting, 0);
     let mut reader = running.store.reader(Seq(0));
     for seq in 1..=11 {
         let frame = next_frame(&mut reader).await;

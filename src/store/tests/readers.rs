@@ -141,8 +141,9 @@ async fn a_slow_reader_is_told_how_much_it_missed() {
                 assert_eq!(next_frame(reader).await.seq, Seq(seq));
             }
         }
-        assert_eq!(store.waiting("slow"), Some(rows[2..].iter().sum()));
-        assert_eq!(store.oldest_waiting("slow"), Some(sample::beat_of(14)));
+        let standing = store.standing("slow").unwrap();
+        assert_eq!(standing.waiting, rows[2..].iter().sum::<u64>());
+        assert_eq!(standing.oldest, Some(sample::beat_of(14)));
         // One that begins at the oldest frame missed nothing.
         let mut fresh = store.reader(store.before_oldest());
         assert_eq!(next_frame(&mut fresh).await.seq, Seq(14));
@@ -256,5 +257,48 @@ async fn memory_alone_keeps_what_its_limit_allows() {
     }
     assert_eq!(read, health.frames);
     drop(reader);
+    running.close().await;
+}
+
+/// However often a cursor moves while somebody looks: what is settled and what waits are together
+/// what was appended, and the oldest that waits is the one behind the cursor.
+#[tokio::test]
+async fn what_is_settled_and_what_waits_are_of_one_moment() {
+    const LOOKS: usize = 100_000;
+    let running = Running::open(None, StoreSettings::default());
+    let store = &running.store;
+    let mut cursors = vec![Cursor::default()];
+    for seq in 1..=3 {
+        let rows = append(store, seq).await.frames[0].rows;
+        let mut cursor = cursors[cursors.len() - 1].clone();
+        cursor.seq = Seq(seq);
+        cursor.counts.offered += rows;
+        cursor.counts.delivered += rows;
+        cursors.push(cursor);
+    }
+    let all = cursors[3].counts.offered;
+    store.stage_cursor("sink", Cursor::default());
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let moving = scope.spawn(|| {
+            while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                for cursor in &cursors {
+                    store.stage_cursor("sink", cursor.clone());
+                }
+            }
+        });
+        let wrong = (0..LOOKS).find_map(|_| {
+            let standing = store.standing("sink")?;
+            let counts = standing.row("sink", sample::beat_of(3)).counts;
+            let behind = (standing.waiting > 0).then(|| standing.cursor.seq.0 + 1);
+            let is_one_moment = counts.offered == all
+                && counts.waiting() == standing.waiting
+                && standing.oldest == behind.map(sample::beat_of);
+            (!is_one_moment).then_some(standing)
+        });
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        moving.join().unwrap();
+        assert_eq!(wrong, None);
+    });
     running.close().await;
 }

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::points::{Batch, sample};
 use crate::sinks::dead_letters::{DeadLetters, MAX_BYTES, list};
 use crate::sinks::{Accepted, BoxFuture, CheckError, CheckReport, Sink, WriteError};
-use crate::store::frame::{Body, Frame, Hole, Missing, Seq};
+use crate::store::frame::{Body, Counts, Frame, Hole, Missing, Seq, SinkRow};
 
 pub(super) const BEAT: Duration = Duration::from_secs(10);
 
