@@ -80,7 +80,7 @@ impl OffsetsReader {
     pub fn run(self) -> Result<(), KafkaError> {
         let client = self.settings.client(Role::Reader, &self.cluster)?;
         let mut life = 0_u8;
-        while let Some(topic) = self.wait_for_topic(&client) {
+        while let Some(topic) = self.wait_for_topic(&client, life > 0) {
             match life::read(&self, &client, topic, life)? {
                 life::Ended::Stopped => break,
                 life::Ended::TopicChanged => {
@@ -94,12 +94,17 @@ impl OffsetsReader {
     }
 
     /// Asks for the topic until it is there and may be seen; `None` when the reader is to stop.
-    fn wait_for_topic(&self, client: &KafkaClient) -> Option<Topic> {
+    /// `was_there`: it was read before.
+    fn wait_for_topic(&self, client: &KafkaClient, was_there: bool) -> Option<Topic> {
         while !self.is_stopped() {
-            let problem = match self.look(client) {
-                Ok(topic) => return Some(topic),
+            let problem = match self.look(client, was_there) {
+                Ok(topic) => {
+                    self.stats.set_nothing_to_read(false);
+                    return Some(topic);
+                }
                 Err(problem) => problem,
             };
+            self.stats.set_nothing_to_read(problem.is_final());
             if let NoTopic::Missing(_) = problem {
                 let mut batch = EventBatch::default();
                 batch.push_progress(ReaderProgress {
@@ -109,7 +114,7 @@ impl OffsetsReader {
                     position: 0,
                     end: 0,
                     complete_from: 0,
-                    caught_up: true,
+                    caught_up: false,
                     at: self.clock.now(),
                 });
                 self.out.blocking_send(batch).ok()?;
@@ -120,7 +125,7 @@ impl OffsetsReader {
         None
     }
 
-    fn look(&self, client: &KafkaClient) -> Result<Topic, NoTopic> {
+    fn look(&self, client: &KafkaClient, was_there: bool) -> Result<Topic, NoTopic> {
         let name = &self.settings.offsets_topic;
         let metadata = client
             .fetch_metadata(Some(name), PATIENCE)
@@ -133,7 +138,7 @@ impl OffsetsReader {
                 return Err(NoTopic::Denied(denied_text(name)));
             }
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
-                return Err(NoTopic::Missing(missing_text(name)));
+                return Err(NoTopic::Missing(missing_text(name, was_there)));
             }
             Some(other) => {
                 let text = format!("topic {name} cannot be described: {other}");
@@ -144,7 +149,7 @@ impl OffsetsReader {
         let broker = metadata.brokers().first().map(|broker| broker.id());
         match (i32::try_from(partitions), broker) {
             (Ok(partitions @ 1..), Some(broker)) => Ok(Topic { partitions, broker }),
-            _ => Err(NoTopic::Missing(missing_text(name))),
+            _ => Err(NoTopic::Missing(missing_text(name, was_there))),
         }
     }
 
@@ -186,6 +191,14 @@ enum NoTopic {
 }
 
 impl NoTopic {
+    /// Whether Kafka has answered, and only somebody else can change the answer.
+    fn is_final(&self) -> bool {
+        match self {
+            NoTopic::Missing(_) | NoTopic::Denied(_) => true,
+            NoTopic::Unreachable(_) => false,
+        }
+    }
+
     fn into_text(self) -> String {
         match self {
             NoTopic::Missing(text) | NoTopic::Denied(text) | NoTopic::Unreachable(text) => text,
@@ -193,8 +206,13 @@ impl NoTopic {
     }
 }
 
-fn missing_text(topic: &str) -> String {
-    format!("topic {topic} does not exist yet; kafka creates it when the first group commits")
+fn missing_text(topic: &str, was_there: bool) -> String {
+    let state = if was_there {
+        "was deleted, every group is stale until it is there again"
+    } else {
+        "does not exist yet"
+    };
+    format!("topic {topic} {state}; kafka creates it when a group commits")
 }
 
 fn denied_text(topic: &str) -> String {

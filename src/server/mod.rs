@@ -169,7 +169,8 @@ impl State {
     }
 
     /// The first cluster that keeps lagline from being ready, and why. A cluster is ready when it
-    /// is read, when there is nothing to read, or when it has not answered for a minute.
+    /// is read, when Kafka says that there is nothing to read, or when it has not answered for a
+    /// minute.
     fn not_ready(&self) -> Option<(&ClusterName, String)> {
         let now = self.clock.now();
         self.clusters.iter().find_map(|(name, handle)| {
@@ -180,11 +181,12 @@ impl State {
             let why = match health.phase {
                 Phase::Running => return None,
                 _ if unreachable => return None,
-                Phase::Waiting if health.up => return None,
+                Phase::Waiting if health.up && handle.reader.has_nothing_to_read() => return None,
                 Phase::Waiting => health
                     .reason
                     .clone()
-                    .unwrap_or_else(|| "connecting".to_owned()),
+                    .or_else(|| handle.reader.problem())
+                    .unwrap_or_else(|| "reading has not begun".to_owned()),
                 Phase::Loading { read, total } => format!("{read} of {total} records read"),
             };
             Some((name, why))
@@ -307,3 +309,6 @@ async fn guard(
     }
     response
 }
+
+#[cfg(test)]
+mod tests;

@@ -292,3 +292,33 @@ fn a_grown_offsets_topic_costs_no_commit_and_the_new_place_counts() {
         "the older place does not win"
     );
 }
+
+#[test]
+fn a_deleted_offsets_topic_holds_every_group_until_it_is_there_again() {
+    let kafka = Kafka::shared(KafkaVersion::V4);
+    let client = Client::new(&kafka.bootstrap());
+    let (topic, offsets) = (unique("topic"), unique("offsets"));
+    client.create_topic(&topic, 1);
+    client.produce(&topic, 0, 100);
+    client.create_topic(&offsets, 1);
+    write_commit(&kafka, &offsets, 1, "g", &topic, 80);
+    let lagline = watch_topic(&kafka, &offsets);
+    lagline.until_group("c", "g", "is known", |row| row["lag"] == 20);
+    client.delete_topic(&offsets);
+    lagline.until_health("c", "says what is wrong", |health| {
+        let reason = health["reason"].as_str().unwrap_or_default();
+        reason.contains(&format!("topic {offsets} was deleted")) && health["status"] == "degraded"
+    });
+    let held = lagline.until_group("c", "g", "is held", |row| row["stale"] == true);
+    lagline.each_beat("c", "g", BEATS, |row| {
+        assert_eq!(row["stale"], true, "{row}");
+        assert_eq!(row["status"], held["status"], "{row}");
+        assert!(row["lag"].is_null(), "{row}");
+    });
+    client.create_topic(&offsets, 1);
+    write_commit(&kafka, &offsets, 1, "g", &topic, 90);
+    lagline.until_group("c", "g", "goes on", |row| {
+        row["lag"] == 10 && row["stale"] == false
+    });
+    lagline.until_health("c", "is well", |health| health["status"] == "ok");
+}

@@ -1,7 +1,7 @@
 //! What a reader has done and what hinders it, for whoever looks from another thread.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How many unknown record types are told apart; the rest counts as type `i16::MIN`.
@@ -19,6 +19,7 @@ pub struct ReaderStats {
     malformed: AtomicU64,
     unknown: Mutex<BTreeMap<i16, u64>>,
     problem: Mutex<Option<String>>,
+    has_nothing_to_read: AtomicBool,
 }
 
 /// The counters at one moment, or what one batch adds to them.
@@ -68,6 +69,16 @@ impl ReaderStats {
     /// What hinders reading, in words with the next step; absent while it goes on.
     pub fn problem(&self) -> Option<String> {
         lock(&self.problem).clone()
+    }
+
+    /// Kafka has said that the topic does not exist, or may not be seen: waiting for it would be
+    /// waiting for somebody else.
+    pub fn has_nothing_to_read(&self) -> bool {
+        self.has_nothing_to_read.load(Relaxed)
+    }
+
+    pub(crate) fn set_nothing_to_read(&self, is_so: bool) {
+        self.has_nothing_to_read.store(is_so, Relaxed);
     }
 
     pub(super) fn add(&self, counts: &ReaderCounts) {

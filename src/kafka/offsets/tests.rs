@@ -119,7 +119,7 @@ fn waits_until_the_topic_exists_and_reads_all_of_it() {
     });
     assert_eq!(
         (run.progress[0].partitions, run.progress[0].caught_up),
-        (0, true)
+        (0, false)
     );
     let stats = Arc::clone(&run.stats);
     run.until("the reason", |_| stats.problem().is_some());

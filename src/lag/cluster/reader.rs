@@ -150,11 +150,12 @@ impl Readers {
         }))
     }
 
-    /// What the groups of a partition may be judged by at `now`.
+    /// What the groups of a partition may be judged by at `now`. An offsets topic that was deleted
+    /// says nothing about any.
     pub(super) fn sight(&self, partition: i32, now: Timestamp, patience: Duration) -> Sight {
         match self.at(partition) {
             Some(reader) => reader.sight(now, patience.max(PATIENCE_MIN)),
-            None => Sight::Until(None),
+            None => Sight::Behind,
         }
     }
 

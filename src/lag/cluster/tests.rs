@@ -154,6 +154,18 @@ fn lagline_does_not_blame_groups_for_its_own_blindness() {
             "OK lag=? stale",
         ),
         (
+            "the offsets topic was deleted: the last status is kept, however long it is away",
+            "load@0s ends@0s-90s:100 commit@80s:10 commit@92s:20 end@100s:100 eval@100s \
+             read@100s:0/0,of=0 end@300s:100 eval@300s",
+            "OK lag=? stale",
+        ),
+        (
+            "and it is there again, without a word of the group",
+            "load@0s ends@0s-90s:100 commit@80s:10 commit@92s:20 end@100s:100 eval@100s \
+             read@100s:0/0,of=0 end@290s:100 eval@290s read@299s:5/5 ends@200s-300s:100 eval@300s",
+            "STOP lag=80",
+        ),
+        (
             "behind for a moment on a busy partition is normal",
             "load@0s ends@0s-90s:100 commit@2s:10 commit@4s:20 read@97s:10/20 read@98s:20/30 \
              end@100s:100 eval@100s",

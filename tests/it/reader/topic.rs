@@ -69,7 +69,7 @@ fn a_deleted_topic_is_waited_for() {
     let mut run = watch(&kafka, &topic);
     run.until_offset("g", "t", 0, 1);
     client.delete_topic(&topic);
-    run.until_problem("does not exist yet");
+    run.until_problem("was deleted, every group is stale until it is there again");
     run.until("told so", |seen| seen.absent > 0);
     client.create_topic(&topic, 1);
     write(&kafka, &topic, 1, &[("g", 2)]);
