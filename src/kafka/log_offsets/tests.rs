@@ -203,6 +203,39 @@ fn an_error_of_one_call_stays_with_its_partitions() {
 }
 
 #[test]
+fn an_answer_that_lacks_a_topic_removes_nothing() {
+    let mock = mock(1);
+    mock.create_topic("other", 1, 1).unwrap();
+    // After each answer the topics are asked for once.
+    let asked = Asked::new(&mock.bootstrap_servers(), Duration::from_millis(1));
+    asked.fetch_until("connects", |answer| {
+        ends(answer, "t") == "0" && ends(answer, "other") == "0"
+    });
+    let same = |answer: &LogAnswer| assert_eq!(answer.changes, []);
+    let unknown = RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+    mock.topic_error("t", unknown).unwrap();
+    asked.fetch_until("once or twice it is not known", |answer| {
+        same(answer);
+        ends(answer, "t") == "no such topic"
+    });
+    let fine = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
+    for error in [
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE,
+    ] {
+        mock.topic_error("t", fine).unwrap();
+        asked.fetch_until("it is back", |answer| {
+            same(answer);
+            ends(answer, "t") == "0"
+        });
+        mock.topic_error("t", error).unwrap();
+        for _ in 0..2 * topics::ABSENCES {
+            same(&asked.fetch(10 * SECOND));
+        }
+    }
+}
+
+#[test]
 fn a_slow_broker_costs_its_partitions_and_one_timeout() {
     let mock = mock(2);
     let asked = Asked::new(&mock.bootstrap_servers(), REFRESH_EVERY);
