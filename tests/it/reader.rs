@@ -2,7 +2,6 @@
 //! when the cluster or the topic changes under it.
 
 mod acl;
-mod security;
 mod topic;
 
 use std::collections::BTreeMap;

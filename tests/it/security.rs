@@ -130,15 +130,7 @@ fn missing(findings: &[Finding]) -> Vec<String> {
 #[test]
 fn check_names_every_missing_permission() {
     for version in KafkaVersion::ALL {
-        let kafka = Kafka::builder(version)
-            .sasl_ssl()
-            .property(
-                "authorizer.class.name",
-                "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-            )
-            .property("super.users", "User:ANONYMOUS")
-            .property("allow.everyone.if.no.acl.found", "false")
-            .start();
+        let kafka = Kafka::builder(version).access_control().start();
         let settings = settings(&kafka, Mechanism::Plain, SASL_PASSWORD, kafka.ca_file());
         let expect = |expected: &[&str], why: &str| {
             // Kafka's authorizer hears of a change a moment after the answer.
