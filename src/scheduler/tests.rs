@@ -53,6 +53,11 @@ async fn cluster(name: &str, mut commands: mpsc::Receiver<Command>, delay: Optio
 
 /// Runs one beat of clusters with these delays and gives what was journaled.
 async fn one_beat(delays: &[(&str, Option<Duration>)]) -> Vec<Entry> {
+    beats(delays, &[START.plus(INTERVAL)]).await
+}
+
+/// The same while the clock is set to these times, one interval after the other.
+async fn beats(delays: &[(&str, Option<Duration>)], times: &[Timestamp]) -> Vec<Entry> {
     let clock = Clock::manual(START);
     let entries = Arc::new(Mutex::new(Vec::new()));
     let mut clusters = Vec::new();
@@ -75,8 +80,10 @@ async fn one_beat(delays: &[(&str, Option<Duration>)]) -> Vec<Entry> {
     let stop = CancellationToken::new();
     let ends = stop.clone();
     let script = async {
-        clock.set(START.plus(INTERVAL));
-        tokio::time::sleep(INTERVAL).await;
+        for time in times {
+            clock.set(*time);
+            tokio::time::sleep(INTERVAL).await;
+        }
         ends.cancel();
     };
     tokio::join!(scheduler.run(stop), script);
@@ -116,4 +123,22 @@ async fn a_beat_without_any_answer_is_journaled_without_clusters() {
     let entries = one_beat(&[("never", None)]).await;
     assert_eq!(entries.len(), 1, "{entries:?}");
     assert_eq!((names(&entries[0]), entries[0].2), (vec![], true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_of_the_clock_is_followed_within_a_second_and_makes_up_no_beat() {
+    let hour = Duration::from_secs(3_600);
+    let times = [
+        START.plus(INTERVAL),
+        START.plus(hour),
+        START.plus(hour).plus(INTERVAL / 2),
+        START.minus(hour),
+    ];
+    let entries = beats(&[("a", Some(Duration::ZERO))], &times).await;
+    let seen: Vec<Timestamp> = entries.iter().map(|entry| entry.0).collect();
+    assert_eq!(seen, [times[0], times[1], times[3]]);
+    for (entry, set_after) in entries.iter().zip([0, 1, 3]) {
+        let late = entry.3 - INTERVAL * set_after;
+        assert!(late <= Duration::from_secs(1), "{entries:?}");
+    }
 }
