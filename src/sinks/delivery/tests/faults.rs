@@ -67,13 +67,7 @@ async fn a_sink_that_needs_order_has_one_request_under_way() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hang_is_ended_by_the_time_out_and_tried_again() {
-    let world = World::new(|call| {
-        if call.nth == 0 {
-            Answer::Hang
-        } else {
-            Answer::Ok
-        }
-    });
+    let world = World::first(|| Answer::Hang);
     world.append(7);
     world.run(seconds(9)).await;
     assert_eq!(
@@ -85,13 +79,7 @@ async fn a_hang_is_ended_by_the_time_out_and_tried_again() {
     assert_eq!(world.counts(), [7, 7, 0, 0, 0]);
     assert_eq!(health.state, State::Delivering);
 
-    let world = World::new(|call| {
-        if call.nth == 0 {
-            Answer::Hang
-        } else {
-            Answer::Ok
-        }
-    });
+    let world = World::first(|| Answer::Hang);
     world.append(7);
     world.run(seconds(20)).await;
     assert_eq!(
@@ -104,13 +92,7 @@ async fn a_hang_is_ended_by_the_time_out_and_tried_again() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_never_arrives_doubles_at_most_its_own_batch() {
-    let world = World::new(|call| {
-        if call.nth == 0 {
-            Answer::Lost
-        } else {
-            Answer::Ok
-        }
-    });
+    let world = World::first(|| Answer::Lost);
     (0..3).for_each(|_| world.append(100));
     world.run(seconds(20)).await;
     assert_eq!(
@@ -165,13 +147,7 @@ async fn while_failing_one_request_at_a_time_asks_whether_it_is_over() {
 #[tokio::test(start_paused = true)]
 async fn waits_as_long_as_the_server_asks_but_no_longer_than_ten_minutes() {
     for (asked, waits) in [(30, 30), (90, 90), (3_600, 600)] {
-        let world = World::new(move |call| {
-            if call.nth == 0 {
-                retry_after(asked)
-            } else {
-                Answer::Ok
-            }
-        });
+        let world = World::first(move || retry_after(asked));
         world.append(1);
         let health = world.run(seconds(10)).await;
         let State::Retrying { next_try, .. } = health.state else {
@@ -179,13 +155,7 @@ async fn waits_as_long_as_the_server_asks_but_no_longer_than_ten_minutes() {
         };
         assert_eq!(next_try.as_secs() - sample::BEAT.as_secs(), waits);
 
-        let world = World::new(move |call| {
-            if call.nth == 0 {
-                retry_after(asked)
-            } else {
-                Answer::Ok
-            }
-        });
+        let world = World::first(move || retry_after(asked));
         world.append(1);
         world.run(seconds(waits.unsigned_abs() + 5)).await;
         assert_eq!(
@@ -236,14 +206,10 @@ async fn halves_what_is_too_large_and_remembers_the_size() {
 
 #[tokio::test(start_paused = true)]
 async fn the_learned_size_grows_back_slowly() {
-    let world = World::new(|call| {
-        if call.nth == 0 {
-            Answer::Err(WriteError::TooLarge {
-                reason: "413".to_owned(),
-            })
-        } else {
-            Answer::Ok
-        }
+    let world = World::first(|| {
+        Answer::Err(WriteError::TooLarge {
+            reason: "413".to_owned(),
+        })
     });
     (0..200).for_each(|_| world.append(100));
     let health = world.run(seconds(10)).await;
@@ -313,14 +279,10 @@ async fn a_partial_answer_waits_as_long_as_it_says() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_rejected_as_a_whole_becomes_dead_letters_and_it_goes_on() {
-    let world = World::new(|call| {
-        if call.nth == 0 {
-            Answer::Err(WriteError::Rejected {
-                reason: "no".to_owned(),
-            })
-        } else {
-            Answer::Ok
-        }
+    let world = World::first(|| {
+        Answer::Err(WriteError::Rejected {
+            reason: "no".to_owned(),
+        })
     });
     (0..2).for_each(|_| world.append(100));
     world.run(seconds(1)).await;

@@ -262,6 +262,14 @@ impl World {
         Self::with(script, |_| Ok(()), false)
     }
 
+    /// The first request gets this answer, every other one succeeds.
+    pub(super) fn first(answer: impl Fn() -> Answer + Send + 'static) -> Self {
+        Self::new(move |call| match call.nth {
+            0 => answer(),
+            _ => Answer::Ok,
+        })
+    }
+
     pub(super) fn ordered(script: impl FnMut(&Call) -> Answer + Send + 'static) -> Self {
         Self::with(script, |_| Ok(()), true)
     }
