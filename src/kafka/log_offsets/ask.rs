@@ -188,7 +188,11 @@ impl Asking<'_> {
                 self.outcome.answers[unit.slot + call.round] = offset.offset;
             }
         }
-        if !answered {
+        // librdkafka's own time-out, a moment before the one here.
+        let is_late = |offset: &Answered| *offset == Some(Err(Code::TIMED_OUT));
+        if offsets.iter().any(|offset| is_late(&offset.offset)) {
+            self.give_up(call.leader, true);
+        } else if !answered {
             self.give_up(call.leader, false);
         }
     }
