@@ -67,7 +67,7 @@ fn main() {
     world.commit_all(&offsets);
     lagline.until_groups(GROUPS + 1);
     lagline.beats(3);
-    let tracked = GROUPS as u64 * PARTITIONS as u64 + WIDE.2 as u64;
+    let tracked = GROUPS as u64 * PARTITIONS as u64 + u64::from(WIDE.2.unsigned_abs());
     let grown = |what: &str| {
         let bytes = lagline.resident().saturating_sub(empty);
         println!(

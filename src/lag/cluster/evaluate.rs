@@ -218,8 +218,13 @@ fn evaluate_group(
         group.known = Some((status, now));
     }
     tally.note_group(&evaluation);
+    share(group, evaluation)
+}
+
+/// The evaluation, in the memory of the last one when it says the same: an idle group takes no
+/// memory twice.
+fn share(group: &mut Group, evaluation: GroupEvaluation) -> Arc<GroupEvaluation> {
     match &group.last {
-        // An idle group takes no memory twice.
         Some(last) if **last == evaluation => Arc::clone(last),
         _ => {
             let evaluation = Arc::new(evaluation);
