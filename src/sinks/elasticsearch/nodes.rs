@@ -1,30 +1,27 @@
 //! The nodes of a cluster, and asking one of them.
 //!
-//! Requests stay with one node until it fails; then the next one is asked first. Which node takes a
-//! document makes no difference, so there is nothing to gain from spreading them.
-//!
-//! The words are the official client's, the way is the one all sinks take: the official transport
-//! reads every answer to its end, however long it is, and never notices that a node is dead.
+//! One transport of the official client per address: its own pool never notices that a node is
+//! dead. Requests stay with one node until it fails; then the next one is asked first. Which node
+//! takes a document makes no difference, so there is nothing to gain from spreading them.
 
+use std::error::Error as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use elasticsearch::auth::Credentials;
+use elasticsearch::cert::{Certificate, CertificateValidation};
 use elasticsearch::http::Method;
-use elasticsearch::http::headers::{
-    ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue,
-};
-use reqwest::RequestBuilder;
+use elasticsearch::http::headers::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
+use elasticsearch::http::transport::{SingleNodeConnectionPool, Transport, TransportBuilder};
 use serde_json::Value as Json;
-use url::Url;
 
 use super::{Auth, ElasticSettings};
 use crate::config::secret::Secret;
-use crate::sinks::http::{self, Answer, Class, Peer, Read};
+use crate::sinks::http::{self, Answer, Class, Peer, TlsSettings, no_certificate};
 use crate::sinks::{CheckError, WriteError};
 
 /// The longest answer that is taken for one: a bulk answer has some 300 bytes for each document
 /// at worst.
-pub(super) const MAX_ANSWER_BYTES: usize = 32 * 1024 * 1024;
+const MAX_ANSWER_BYTES: u64 = 32 * 1024 * 1024;
 
 /// All nodes of one cluster.
 #[derive(Debug)]
@@ -36,9 +33,7 @@ pub(super) struct Nodes {
 
 #[derive(Debug)]
 struct Node {
-    client: reqwest::Client,
-    url: Url,
-    credentials: Option<Credentials>,
+    transport: Transport,
     peer: Peer,
 }
 
@@ -71,12 +66,8 @@ impl Nodes {
             url.set_query(None);
             let (credentials, secrets) = credentials(&settings.auth, login)?;
             let peer = Peer::new("elasticsearch", &url, secrets);
-            Ok(Node {
-                client: http::client(&settings.tls)?,
-                url: folder(url),
-                credentials,
-                peer,
-            })
+            let transport = transport(url, credentials, &settings.tls)?;
+            Ok(Node { transport, peer })
         });
         Ok(Self {
             nodes: nodes.collect::<Result<_, CheckError>>()?,
@@ -111,79 +102,73 @@ impl Nodes {
 
 impl Node {
     async fn ask(&self, ask: Ask<'_>) -> Result<Answer, WriteError> {
-        let path = ask.path.trim_start_matches('/');
-        let url = self.url.join(path).map_err(|error| {
-            let reason = format!("{}: {path:?} is no path: {error}", self.peer);
-            WriteError::Misconfigured { reason }
-        })?;
+        let mut headers = HeaderMap::new();
         let json = HeaderValue::from_static("application/json");
-        let request = self.client.request(method(ask.method), url);
-        let request = self
-            .logged_in(request)
-            .query(ask.query)
-            .header(ACCEPT, &json);
-        let request = match ask.body {
-            Body::None => request,
-            Body::Json(body) => request.header(CONTENT_TYPE, json).body(body.to_string()),
+        let body = match ask.body {
+            Body::None => None,
+            Body::Json(body) => {
+                headers.insert(CONTENT_TYPE, json);
+                Some(body.to_string().into_bytes())
+            }
             Body::Bulk(lines) => {
                 let ndjson = HeaderValue::from_static("application/x-ndjson");
-                let gzip = HeaderValue::from_static("gzip");
-                let request = request.header(CONTENT_TYPE, ndjson);
-                request.header(CONTENT_ENCODING, gzip).body(lines)
+                headers.insert(CONTENT_TYPE, ndjson);
+                headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+                Some(lines)
             }
         };
-        let sent = request.send().await;
-        let response = sent.map_err(|error| self.peer.unreachable(&error))?;
-        match Answer::read_up_to(response, MAX_ANSWER_BYTES).await {
-            Read::Whole(answer) => Ok(answer),
-            Read::TooLong(_) => Err(WriteError::Misconfigured {
+        let sent = self
+            .transport
+            .send(ask.method, ask.path, headers, Some(ask.query), body, None)
+            .await;
+        let response = sent.map_err(|error| self.unreachable(&error))?;
+        let status = response.status_code().as_u16();
+        let headers = response.headers().clone();
+        if response
+            .content_length()
+            .is_some_and(|len| len > MAX_ANSWER_BYTES)
+        {
+            return Err(WriteError::Misconfigured {
                 reason: format!(
                     "{} answers more than any of its kind: check the url",
                     self.peer
                 ),
-            }),
+            });
+        }
+        match response.bytes().await {
+            Ok(body) => Ok(Answer::of(status, &headers, &body)),
             // Without the rest of a success it is not known what was written.
-            Read::Broken(answer, error) if answer.status < 300 => {
-                Err(self.peer.unreachable(&error))
-            }
-            Read::Broken(answer, _) => Ok(Answer {
-                body: String::new(),
-                ..answer
-            }),
+            Err(error) if status < 300 => Err(self.unreachable(&error)),
+            Err(_) => Ok(Answer::of(status, &headers, &[])),
         }
     }
 
-    fn logged_in(&self, request: RequestBuilder) -> RequestBuilder {
-        match &self.credentials {
-            Some(Credentials::Basic(username, password)) => {
-                request.basic_auth(username, Some(password))
-            }
-            Some(Credentials::Bearer(token)) => request.bearer_auth(token),
-            Some(Credentials::EncodedApiKey(key)) => {
-                request.header(AUTHORIZATION, format!("ApiKey {key}"))
-            }
-            Some(_) | None => request,
+    fn unreachable(&self, error: &elasticsearch::Error) -> WriteError {
+        match error.source() {
+            Some(cause) => self.peer.unreachable(cause),
+            None => self.peer.unreachable(error),
         }
     }
 }
 
-/// The address as one that paths can be joined to.
-fn folder(mut url: Url) -> Url {
-    if !url.path().ends_with('/') {
-        let path = format!("{}/", url.path());
-        url.set_path(&path);
+fn transport(
+    url: url::Url,
+    credentials: Option<Credentials>,
+    tls: &TlsSettings,
+) -> Result<Transport, CheckError> {
+    let mut builder = TransportBuilder::new(SingleNodeConnectionPool::new(url));
+    if let Some(credentials) = credentials {
+        builder = builder.auth(credentials);
     }
-    url
-}
-
-fn method(method: Method) -> reqwest::Method {
-    match method {
-        Method::Get => reqwest::Method::GET,
-        Method::Put => reqwest::Method::PUT,
-        Method::Post => reqwest::Method::POST,
-        Method::Delete => reqwest::Method::DELETE,
-        Method::Head => reqwest::Method::HEAD,
+    if !tls.verify {
+        builder = builder.cert_validation(CertificateValidation::None);
+    } else if let Some(pem) = tls.ca_pem()? {
+        let ca = Certificate::from_pem(&pem).map_err(|_| no_certificate(tls))?;
+        builder = builder.cert_validation(CertificateValidation::Full(ca));
     }
+    builder
+        .build()
+        .map_err(|_| CheckError("cannot set up HTTP for elasticsearch".to_owned()))
 }
 
 /// The client's credentials and the texts that no reason may hold. Checked here, because the

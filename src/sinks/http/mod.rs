@@ -204,49 +204,31 @@ pub struct Answer {
     pub is_cut: bool,
 }
 
-/// An answer, and how its body ended.
-#[derive(Debug)]
-pub enum Read {
-    Whole(Answer),
-    /// The body went on; this is what was read of it.
-    TooLong(Answer),
-    /// The connection broke while it was read.
-    Broken(Answer, reqwest::Error),
-}
-
 impl Answer {
     /// Reads an answer up to [`MAX_ANSWER_BYTES`]. A body that breaks off counts as cut: the status
     /// has already said what happened.
-    pub async fn read(response: reqwest::Response) -> (Self, HeaderMap) {
-        let headers = response.headers().clone();
-        match Self::read_up_to(response, MAX_ANSWER_BYTES).await {
-            Read::Whole(answer) | Read::TooLong(answer) | Read::Broken(answer, _) => {
-                (answer, headers)
-            }
-        }
-    }
-
-    /// Reads an answer of at most `max` bytes, whatever length it announces.
-    pub async fn read_up_to(mut response: reqwest::Response, max: usize) -> Read {
+    pub async fn read(mut response: reqwest::Response) -> (Self, HeaderMap) {
+        let headers = std::mem::take(response.headers_mut());
         let mut bytes = Vec::new();
-        let mut end = response.chunk().await;
-        while let Ok(Some(chunk)) = &end {
-            bytes.extend_from_slice(chunk);
-            if bytes.len() > max {
+        let mut is_cut = false;
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
+                Ok(None) => break,
+                Err(_) => {
+                    is_cut = true;
+                    break;
+                }
+            }
+            if bytes.len() > MAX_ANSWER_BYTES {
+                bytes.truncate(MAX_ANSWER_BYTES);
+                is_cut = true;
                 break;
             }
-            end = response.chunk().await;
         }
-        bytes.truncate(max);
-        let answer = Self {
-            is_cut: !matches!(end, Ok(None)),
-            ..Self::of(response.status().as_u16(), response.headers(), &bytes)
-        };
-        match end {
-            Ok(None) => Read::Whole(answer),
-            Ok(Some(_)) => Read::TooLong(answer),
-            Err(error) => Read::Broken(answer, error),
-        }
+        let mut answer = Self::of(response.status().as_u16(), &headers, &bytes);
+        answer.is_cut = is_cut;
+        (answer, headers)
     }
 
     /// The answer made of these parts.
