@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Seldom enough to cost nothing, however short the interval is.
-const PAUSE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_secs(2);
 
 /// Calls `forget`, then gives freed memory back, once after each round of `beats`; until `stop`.
 pub(super) async fn give_back<T>(

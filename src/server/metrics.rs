@@ -17,6 +17,9 @@ use crate::lag::event::Applied;
 
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// About what a group-partition takes in the text; memory that is not written to costs nothing.
+const PARTITION_BYTES: usize = 400;
+
 /// The last text, and the evaluations it was made of.
 #[derive(Debug, Default)]
 pub(super) struct Cache(Mutex<Option<Rendered>>);
@@ -61,10 +64,7 @@ fn text(state: &State) -> Bytes {
     {
         return rendered.text.clone();
     }
-    let capacity = cache
-        .as_ref()
-        .map_or(1 << 14, |rendered| rendered.text.len() + 4096);
-    let text = Bytes::from(render(state, &newest, capacity));
+    let text = Bytes::from(render(state, &newest));
     *cache = Some(Rendered {
         of: newest,
         text: text.clone(),
@@ -81,9 +81,12 @@ fn is_same(a: &[Option<Arc<Evaluation>>], b: &[Option<Arc<Evaluation>>]) -> bool
         })
 }
 
-fn render(state: &State, newest: &[Option<Arc<Evaluation>>], capacity: usize) -> String {
+fn render(state: &State, newest: &[Option<Arc<Evaluation>>]) -> String {
     let evaluations: Vec<&Evaluation> = newest.iter().flatten().map(Arc::as_ref).collect();
-    let mut out = Exposition::with_capacity(capacity);
+    let all_groups = evaluations.iter().flat_map(|e| &e.groups);
+    let rows: usize = all_groups.map(|g| g.totals.partitions as usize).sum();
+    // Growing a text of tens of megabytes is copying it again and again.
+    let mut out = Exposition::with_capacity((1 << 16) + rows * PARTITION_BYTES);
     out.family("lagline_build_info", Kind::Gauge, "Version of lagline.")
         .sample(&format!("version=\"{}\"", env!("CARGO_PKG_VERSION")), 1);
     clusters(&mut out, &evaluations);

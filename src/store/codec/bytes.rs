@@ -18,20 +18,21 @@ impl fmt::Display for Malformed {
 
 /// Appends `value` in groups of seven bits, lowest first (LEB128).
 #[inline]
-pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+pub(super) fn put_varint(out: &mut Vec<u8>, value: u64) {
     if value < 0x80 {
         out.push(low_byte(value));
         return;
     }
-    let mut buffer = [0_u8; 10];
-    let mut len = 0;
-    while value >= 0x80 {
-        buffer[len] = low_byte(value) | 0x80;
-        value >>= 7;
-        len += 1;
+    let byte = |place: u32| low_byte(value >> (7 * place)) | 0x80;
+    // Most values are short. Arrays of a known length are stored, not copied.
+    if value < 1 << 14 {
+        out.extend_from_slice(&[byte(0), low_byte(value >> 7)]);
+    } else if value < 1 << 21 {
+        out.extend_from_slice(&[byte(0), byte(1), low_byte(value >> 14)]);
+    } else {
+        out.extend_from_slice(&[byte(0), byte(1), byte(2)]);
+        put_varint(out, value >> 21);
     }
-    buffer[len] = low_byte(value);
-    out.extend_from_slice(&buffer[..=len]);
 }
 
 /// Appends a signed value: zig-zag, then varint.

@@ -51,15 +51,14 @@ pub(super) fn wrap(
     if raw.len() > RAW_MAX {
         return Err(EncodeError::TooLarge);
     }
-    let mut part = Vec::with_capacity(HEADER + 10 + zstd::zstd_safe::compress_bound(raw.len()));
+    let mut packed = Vec::with_capacity(zstd::zstd_safe::compress_bound(raw.len()));
+    compressor
+        .compress_to_buffer(raw, &mut packed)
+        .map_err(|error| EncodeError::Zstd(error.to_string()))?;
+    let mut part = Vec::with_capacity(HEADER + 10 + packed.len());
     part.extend([VERSION, kind as u8, 0, 0, 0, 0]);
     put_varint(&mut part, raw.len() as u64);
-    let header = part.len();
-    part.resize(part.capacity(), 0);
-    let written = compressor
-        .compress_to_buffer(raw, &mut part[header..])
-        .map_err(|error| EncodeError::Zstd(error.to_string()))?;
-    part.truncate(header + written);
+    part.extend_from_slice(&packed);
     let crc = checksum(&part, beat, place);
     part[2..HEADER].copy_from_slice(&crc.to_le_bytes());
     Ok(part.into_boxed_slice())
