@@ -3,7 +3,7 @@
 //!
 //! `cargo bench --bench backlog`; a broker is started and thrown away, unless `LAGLINE_BENCH_KAFKA` names one (the
 //! topic stays there). `LAGLINE_BENCH_COMMITS` (default 5,000,000), `LAGLINE_BENCH_BATCH` (records a batch, default
-//! 10), `LAGLINE_BENCH_RUNS` (default 3).
+//! 10), `LAGLINE_BENCH_RUNS` (default 3), `LAGLINE_BENCH_PROPERTIES` (librdkafka's, `name=value,...`, for both).
 //!
 //! Only Kafka itself may write into `__consumer_offsets`, so a plain topic of 50 partitions stands in for it. Bare
 //! means: the same client, settings and batches, every record only counted. CPU is that of the whole process,
@@ -99,6 +99,13 @@ fn main() {
 fn settings(servers: &str, topic: &str) -> KafkaSettings {
     let mut settings = KafkaSettings::new(vec![servers.to_owned()]);
     topic.clone_into(&mut settings.offsets_topic);
+    let properties = std::env::var("LAGLINE_BENCH_PROPERTIES").unwrap_or_default();
+    let properties = properties
+        .split(',')
+        .filter_map(|text| text.split_once('='));
+    settings.properties = properties
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
     settings
 }
 

@@ -207,10 +207,10 @@ impl Program {
         let id = self.process.id().to_string();
         let since = Stopwatch::start();
         let mut seen = Vec::new();
-        while since.elapsed() < Duration::from_secs(30) {
+        wait::until("three beats are over", LIMIT, || {
             seen.push(process::resident_bytes(&id));
-            std::thread::sleep(Duration::from_millis(20));
-        }
+            since.elapsed() > Duration::from_secs(30)
+        });
         seen.sort_unstable();
         Resident {
             median: seen[seen.len() / 2],

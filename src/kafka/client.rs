@@ -285,7 +285,9 @@ fn set_reading(config: &mut ClientConfig) {
     for (property, value) in [
         // The default of a second leaves the fetcher idle after each full queue.
         ("fetch.queue.backoff.ms", "10"),
-        ("queued.min.messages", "20000"),
+        // Of all partitions together, as they share a queue. Fewer than a fetch brings, and reading would
+        // stand still while it is answered.
+        ("queued.min.messages", "100000"),
         ("queued.max.messages.kbytes", "16384"),
         ("fetch.max.bytes", "8388608"),
         ("fetch.message.max.bytes", "262144"),

@@ -151,8 +151,12 @@ unsafe fn elements<T>(
     })
 }
 
-/// librdkafka counts milliseconds as C ints; anything longer than an hour is an hour.
+/// librdkafka counts milliseconds as C ints; anything longer than an hour is an hour. Less than one is
+/// one, but nothing stays nothing: whoever looks without waiting does so a thousand times a second.
 fn timeout_ms(timeout: std::time::Duration) -> c_int {
+    if timeout.is_zero() {
+        return 0;
+    }
     let ms = timeout.as_millis().clamp(1, 3_600_000);
     c_int::try_from(ms).unwrap_or(3_600_000)
 }
@@ -160,6 +164,19 @@ fn timeout_ms(timeout: std::time::Duration) -> c_int {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_look_without_waiting_does_not_wait() {
+        use std::time::Duration;
+        for (timeout, expected) in [
+            (Duration::ZERO, 0),
+            (Duration::from_micros(1), 1),
+            (Duration::from_millis(50), 50),
+            (Duration::MAX, 3_600_000),
+        ] {
+            assert_eq!(timeout_ms(timeout), expected, "{timeout:?}");
+        }
+    }
 
     #[test]
     fn codes_librdkafka_does_not_know_are_numbers() {

@@ -11,7 +11,9 @@ use std::time::Duration;
 use rustc_hash::FxHashMap;
 
 use super::Cluster;
-use super::state::{Group, GroupIndex, GroupTopic, Marks, PARTITIONS_MAX, Slot, TopicIndex, Wish};
+use super::state::{
+    Group, GroupIndex, GroupTopic, Marks, PARTITIONS_MAX, Slot, Topic, TopicIndex, Wish,
+};
 use crate::clock::Timestamp;
 use crate::lag::evaluation::Phase;
 use crate::lag::event::{Applied, Commit, Event, EventBatch};
@@ -282,9 +284,11 @@ impl Cluster {
             );
             at
         });
-        group.topics[used]
-            .slots
-            .resize_with(partition + 1, Slot::default);
+        let slots = &mut group.topics[used].slots;
+        // Mostly all partitions of a topic are committed to.
+        let count = self.topics.at(topic).map_or(0, Topic::partitions);
+        slots.reserve_exact(count.min(partition + 1 + left).saturating_sub(slots.len()));
+        slots.resize_with(partition + 1, Slot::default);
         Some(used)
     }
 
