@@ -21,9 +21,8 @@ build: ## The program, in the dev profile: target/debug/lagline
 demo: build ## Build, start the demo and say what to look at (ARGS="..." goes to `lagline demo`)
 	@exec $(TARGET)/debug/lagline demo $(ARGS)
 
-# Most of the time the tests wait for servers and beats: a core is enough for more than one.
 test: check deny services ## Formatting, lints, licences, and all tests against the real servers
-	RUST_TEST_THREADS=$$(($$(nproc) * 3 / 2)) $(CARGO) test --locked
+	$(CARGO) test --locked
 
 check: ## Formatting and lints
 	@.ci/prepare test

@@ -18,6 +18,11 @@ use super::{Code, code_at, elements, failed, text_at, timeout_ms};
 use crate::kafka::client::Isolation;
 use crate::lag::ids::TopicId;
 
+/// librdkafka 2.12 gives a question up on another thread, also while the asking thread is still
+/// writing to it (`rd_kafka_topic_partition_list_query_leaders_async`): a time-out of a millisecond
+/// ends the process. Whoever asks has a deadline of its own and need not wait that long.
+const LEAST_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// The log end offset, as ListOffsets writes it in place of a timestamp.
 pub const LOG_END: i64 = -1;
 /// The log start offset, as ListOffsets writes it in place of a timestamp.
@@ -234,7 +239,7 @@ impl<'client> Questions<'client> {
                 .expect("librdkafka knows the operation");
             sys::rd_kafka_AdminOptions_set_request_timeout(
                 options.as_ptr(),
-                timeout_ms(timeout),
+                timeout_ms(timeout.max(LEAST_TIMEOUT)),
                 std::ptr::null_mut(),
                 0,
             );
