@@ -29,7 +29,7 @@ fail() {
 need() {
     local tool
     for tool in "$@"; do
-        command -v "$tool" >/dev/null || fail "\`$tool\` is missing; \`make prepare\` installs what the tests need"
+        command -v "$tool" >/dev/null || fail "\`$tool\` is missing; \`.ci/prepare test\` installs what the tests need"
     done
 }
 
