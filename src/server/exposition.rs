@@ -22,6 +22,32 @@ pub(super) struct Family<'a> {
     head: Option<(Kind, &'static str)>,
 }
 
+/// A sample's value, as it is written.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Number {
+    Whole(i64),
+    Real(f32),
+}
+
+impl Number {
+    pub(super) fn flag(is_set: bool) -> Option<Number> {
+        Some(Number::Whole(i64::from(is_set)))
+    }
+
+    pub(super) fn whole(value: impl Into<i64>) -> Option<Number> {
+        Some(Number::Whole(value.into()))
+    }
+
+    fn push_to(self, text: &mut String) {
+        match self {
+            // Most partitions are caught up.
+            Number::Whole(0) => text.push('0'),
+            Number::Whole(value) => text.push_str(itoa::Buffer::new().format(value)),
+            Number::Real(value) => text.push_str(ryu::Buffer::new().format(value)),
+        }
+    }
+}
+
 impl Exposition {
     pub(super) fn with_capacity(bytes: usize) -> Self {
         Self {
@@ -56,20 +82,38 @@ impl Family<'_> {
         writeln!(self.text, "{value}").ok();
     }
 
-    /// Writes one sample whose value is text already; for the families with very many samples.
-    pub(super) fn text(&mut self, labels: &str, value: &str) {
-        self.begin(labels);
-        self.text.push_str(value);
-        self.text.push('\n');
+    /// Writes one sample when the number is known.
+    pub(super) fn number(&mut self, labels: &str, number: Option<Number>) {
+        if let Some(number) = number {
+            self.begin(labels);
+            number.push_to(self.text);
+            self.text.push('\n');
+        }
     }
 
-    /// Writes one sample with a whole number.
-    pub(super) fn integer(&mut self, labels: &str, value: i64) {
-        self.text(labels, itoa::Buffer::new().format(value));
+    /// Writes a sample for each known number; its place in the list is the value of the label
+    /// `place`, added to `labels`. Hundreds of thousands of samples are written in this way: what
+    /// does not change from one to the next is put together once.
+    pub(super) fn numbers(
+        &mut self,
+        labels: &str,
+        place: &str,
+        numbers: impl Iterator<Item = Option<Number>>,
+    ) {
+        let front = format!("{}{{{labels},{place}=\"", self.name);
+        let known = |(index, number): (usize, Option<Number>)| Some((index, number?));
+        for (index, number) in numbers.enumerate().filter_map(known) {
+            self.head();
+            self.text.push_str(&front);
+            self.text.push_str(itoa::Buffer::new().format(index));
+            self.text.push_str("\"} ");
+            number.push_to(self.text);
+            self.text.push('\n');
+        }
     }
 
-    /// Writes a sample up to its value, and the head in front of the first one.
-    fn begin(&mut self, labels: &str) {
+    /// Writes the head in front of the first sample.
+    fn head(&mut self) {
         if let Some((kind, help)) = self.head.take() {
             let kind = match kind {
                 Kind::Gauge => "gauge",
@@ -82,6 +126,11 @@ impl Family<'_> {
             )
             .ok();
         }
+    }
+
+    /// Writes a sample up to its value.
+    fn begin(&mut self, labels: &str) {
+        self.head();
         self.text.push_str(self.name);
         if !labels.is_empty() {
             self.text.push('{');
@@ -129,13 +178,6 @@ impl Labels {
         self.0.push('"');
     }
 
-    /// Adds a label with a whole number.
-    pub(super) fn push_number(&mut self, name: &str, value: usize) {
-        self.begin(name);
-        self.0.push_str(itoa::Buffer::new().format(value));
-        self.0.push('"');
-    }
-
     fn begin(&mut self, name: &str) {
         if !self.0.is_empty() {
             self.0.push(',');
@@ -169,14 +211,20 @@ mod tests {
         let mut family = out.family("lagline_group_lag", Kind::Gauge, "Lag.");
         let mut labels = Labels::default();
         labels.push("group", "a\"b\\c\nd");
-        family.integer(labels.as_str(), 7);
+        family.number(labels.as_str(), Number::whole(7));
+        family.number("", None);
         family.known("", None::<i64>);
+        let numbers = [None, Some(Number::Real(2.5)), Number::flag(false)];
+        family.numbers(labels.as_str(), "place", numbers.into_iter());
         family.known(labels.with("partition", "1").as_str(), Some(0.5));
-        out.family("empty", Kind::Counter, "No sample, no head.");
+        out.family("empty", Kind::Counter, "No sample, no head.")
+            .numbers("", "place", [None].into_iter());
         assert_eq!(
             out.into_text(),
             "# HELP lagline_group_lag Lag.\n# TYPE lagline_group_lag gauge\n\
              lagline_group_lag{group=\"a\\\"b\\\\c\\nd\"} 7\n\
+             lagline_group_lag{group=\"a\\\"b\\\\c\\nd\",place=\"1\"} 2.5\n\
+             lagline_group_lag{group=\"a\\\"b\\\\c\\nd\",place=\"2\"} 0\n\
              lagline_group_lag{group=\"a\\\"b\\\\c\\nd\",partition=\"1\"} 0.5\n"
         );
     }

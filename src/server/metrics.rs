@@ -8,7 +8,7 @@ use axum::body::Bytes;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
-use super::exposition::{Exposition, Family, Kind, Labels};
+use super::exposition::{Exposition, Kind, Labels, Number};
 use super::{ClusterHandle, State, health};
 use crate::lag::evaluation::{
     Evaluation, GroupEvaluation, PartitionEvaluation, Status, TopicPartition,
@@ -216,31 +216,6 @@ fn readers(out: &mut Exposition, state: &State) {
     }
 }
 
-/// A sample's value, as it is written.
-#[derive(Clone, Copy)]
-enum Number {
-    Whole(i64),
-    Real(f32),
-}
-
-impl Number {
-    fn flag(is_set: bool) -> Option<Number> {
-        Some(Number::Whole(i64::from(is_set)))
-    }
-
-    fn whole(value: impl Into<i64>) -> Option<Number> {
-        Some(Number::Whole(value.into()))
-    }
-}
-
-fn write(family: &mut Family<'_>, labels: &str, number: Option<Number>) {
-    match number {
-        Some(Number::Whole(value)) => family.integer(labels, value),
-        Some(Number::Real(value)) => family.text(labels, ryu::Buffer::new().format(value)),
-        None => {}
-    }
-}
-
 /// Name, help, and the number of what the family is about; no sample where there is none.
 type Gauge<T> = (&'static str, &'static str, fn(&T) -> Option<Number>);
 
@@ -374,7 +349,7 @@ fn groups(
     for &(name, help, number) in gauges {
         let mut family = out.family(name, Kind::Gauge, help);
         each_group(evaluations, label, |labels, group| {
-            write(&mut family, labels.as_str(), number(group));
+            family.number(labels.as_str(), number(group));
         });
     }
 }
@@ -394,7 +369,7 @@ fn groups_partitions(out: &mut Exposition, evaluations: &[&Evaluation]) {
         ] {
             let len = labels.len();
             labels.push("status", status);
-            family.integer(labels.as_str(), i64::from(count));
+            family.number(labels.as_str(), Number::whole(count));
             labels.truncate(len);
         }
     });
@@ -412,10 +387,9 @@ fn partitions(
             let len = labels.len();
             for topic in &group.topics {
                 labels.truncate(len);
-                let topic_name = topic.topic.as_str();
-                each_partition(labels, topic_name, &topic.partitions, |labels, row| {
-                    write(&mut family, labels, number(row));
-                });
+                labels.push("topic", topic.topic.as_str());
+                let numbers = topic.partitions.iter().map(number);
+                family.numbers(labels.as_str(), "partition", numbers);
             }
         });
     }
@@ -429,28 +403,11 @@ fn topics(out: &mut Exposition, evaluations: &[&Evaluation], gauges: &[Gauge<Top
             let len = labels.len();
             for topic in &evaluation.topics {
                 labels.truncate(len);
-                let topic_name = topic.topic.as_str();
-                each_partition(&mut labels, topic_name, &topic.partitions, |labels, row| {
-                    write(&mut family, labels, number(row));
-                });
+                labels.push("topic", topic.topic.as_str());
+                let numbers = topic.partitions.iter().map(number);
+                family.numbers(labels.as_str(), "partition", numbers);
             }
         }
-    }
-}
-
-/// Calls `f` for each partition of a topic with its labels, which it leaves behind.
-fn each_partition<T>(
-    labels: &mut Labels,
-    topic: &str,
-    partitions: &[T],
-    mut f: impl FnMut(&str, &T),
-) {
-    labels.push("topic", topic);
-    let len = labels.len();
-    for (partition, row) in partitions.iter().enumerate() {
-        labels.truncate(len);
-        labels.push_number("partition", partition);
-        f(labels.as_str(), row);
     }
 }
 
@@ -491,7 +448,7 @@ fn sinks(out: &mut Exposition, state: &State) {
     let mut family = out.family("lagline_sink_up", Kind::Gauge, help);
     for (labels, health, _) in &all {
         let is_up = health::state_words(&health.state).1.is_none();
-        family.integer(labels.as_str(), i64::from(is_up));
+        family.number(labels.as_str(), Number::flag(is_up));
     }
     let help = "Requests, bytes and points since the start.";
     let mut family = out.family("lagline_sink_traffic_total", Kind::Counter, help);
