@@ -249,10 +249,10 @@ fn metrics(lagline: &Program) {
     for _ in 0..2 {
         lagline.beats(1);
         let (since, cpu) = (Stopwatch::start(), lagline.cpu_ns());
-        let bytes = client.get("/metrics").len();
-        let first = since.elapsed();
+        client.ask("/metrics");
+        let (first, bytes) = (since.elapsed(), client.body.len());
         let since = Stopwatch::start();
-        client.get("/metrics");
+        client.ask("/metrics");
         println!(
             "/metrics: {:.1} ms, again in the same beat {:.1} ms, {:.1} MB, {} ms of CPU for both",
             ms(first),
