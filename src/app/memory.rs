@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 /// Seldom enough to cost nothing, however short the interval is.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// Calls `forget`, then gives freed memory back, once after each round of `beats`; until `stop`.
+/// Calls `forget` at each of `beats` and soon after it, and then gives freed memory back; until
+/// `stop`.
 pub(super) async fn give_back<T>(
     mut beats: watch::Receiver<T>,
     forget: impl Fn(),
@@ -26,12 +27,15 @@ pub(super) async fn give_back<T>(
                 return;
             },
         }
+        // Before the new evaluation is encoded: that takes room too.
+        forget();
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
             // The sinks are about to encode what is new.
             () = tokio::time::sleep(PAUSE) => {}
         }
+        // Of all clusters by now.
         forget();
         // It takes milliseconds, and nothing depends on it.
         drop(tokio::task::spawn_blocking(trim).await);
