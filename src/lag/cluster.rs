@@ -42,6 +42,7 @@ use self::topics::Questions;
 use super::evaluation::{CommitView, Evaluation, Phase, Status};
 use super::event::{Applied, AppliedCounts, Connection, Event, LogQuestion, TopicsAsked};
 use super::ids::{ClusterName, TopicName};
+use super::optional::EpochSeconds;
 use super::settings::{Rules, Settings};
 use crate::clock::Timestamp;
 
@@ -290,7 +291,7 @@ fn view(commit: super::window::StoredCommit) -> CommitView {
     CommitView {
         offset: commit.offset,
         timestamp: commit.timestamp,
-        observed_at_s: commit.observed_at_s,
+        observed_at: EpochSeconds::new(commit.observed_at_s),
         lag: commit.lag,
     }
 }

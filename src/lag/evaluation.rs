@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::event::{AppliedCounts, GroupKind};
 use super::ids::{ClusterName, GroupId, TopicName};
-use super::optional::{MaybeF32, MaybeI64};
+use super::optional::{EpochSeconds, MaybeF32, MaybeI64};
 use super::reason::Reason;
 use crate::clock::Timestamp;
 
@@ -241,6 +241,8 @@ pub struct PartitionEvaluation {
     pub status: Option<PartitionStatus>,
 }
 
+const _: () = assert!(size_of::<PartitionEvaluation>() == 152);
+
 impl PartitionEvaluation {
     /// The partition's status; OK when nothing is wrong.
     pub fn status(&self) -> Status {
@@ -271,8 +273,8 @@ pub struct PartitionStatus {
 pub struct CommitView {
     pub offset: i64,
     pub timestamp: Timestamp,
-    /// When lagline saw it, in whole seconds since the epoch (Burrow truncates). Not stored.
-    pub observed_at_s: u32,
+    /// When lagline saw it (Burrow truncates to seconds). Not stored.
+    pub observed_at: EpochSeconds,
     /// Lag at that moment; absent for a commit that was inserted behind newer ones.
     pub lag: MaybeI64,
 }

@@ -4,6 +4,7 @@
 //! outside this file can tell how "unknown" is written down.
 
 use std::fmt;
+use std::num::NonZeroU32;
 
 /// A whole number (offset, lag, milliseconds) or unknown.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -121,9 +122,50 @@ impl fmt::Debug for MaybeF32 {
     }
 }
 
+/// Whole seconds since the epoch. One pattern of its bits is never used, so that an `Option` of
+/// what holds one takes no room of its own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct EpochSeconds(NonZeroU32);
+
+impl EpochSeconds {
+    /// This many seconds; the last second of all, in 2106, is the one before.
+    pub const fn new(seconds: u32) -> Self {
+        Self(NonZeroU32::MIN.saturating_add(seconds))
+    }
+
+    /// The seconds.
+    pub const fn get(self) -> u32 {
+        self.0.get() - 1
+    }
+}
+
+impl Default for EpochSeconds {
+    fn default() -> Self {
+        Self::new(0)
+    }
+}
+
+impl fmt::Debug for EpochSeconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.get().fmt(f)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn seconds_stay_what_they_are() {
+        for (seconds, expected) in [
+            (0, 0),
+            (1, 1),
+            (u32::MAX - 1, u32::MAX - 1),
+            (u32::MAX, u32::MAX - 1),
+        ] {
+            assert_eq!(EpochSeconds::new(seconds).get(), expected, "{seconds}");
+        }
+    }
 
     #[test]
     fn an_estimate_keeps_four_digits() {

@@ -11,7 +11,7 @@ use crate::lag::evaluation::{
 };
 use crate::lag::event::GroupKind;
 use crate::lag::ids::{ClusterName, GroupId, TopicName};
-use crate::lag::optional::{MaybeF32, MaybeI64};
+use crate::lag::optional::{EpochSeconds, MaybeF32, MaybeI64};
 use crate::store::frame::{Body, Counts, Frame, Seq, SinkRow, StatusChange};
 
 /// 2026-01-01T00:00:00Z.
@@ -108,7 +108,7 @@ fn sample_group(id: &str, topic: &str, seq: i64) -> GroupEvaluation {
     let commit = CommitView {
         offset: 900,
         timestamp: BEAT.minus(std::time::Duration::from_millis(95_500)),
-        observed_at_s: 0,
+        observed_at: EpochSeconds::default(),
         lag: MaybeI64::some(90),
     };
     let time_lag = TimeLag {
@@ -206,7 +206,7 @@ pub fn wide(seq: i64, groups: u32, partitions: u32) -> Arc<Frame> {
                 let commit = CommitView {
                     offset: end - lag,
                     timestamp: Timestamp::from_ms(beat_of(seq).as_ms() - i64::from(partition) * 37),
-                    observed_at_s: 0,
+                    observed_at: EpochSeconds::default(),
                     lag: MaybeI64::some(lag),
                 };
                 PartitionEvaluation {

@@ -16,7 +16,7 @@ use crate::lag::evaluation::{
 };
 use crate::lag::event::GroupKind;
 use crate::lag::ids::{ClusterName, GroupId, TopicName};
-use crate::lag::optional::{MaybeF32, MaybeI64};
+use crate::lag::optional::{EpochSeconds, MaybeF32, MaybeI64};
 
 /// Beat number `seq` of a cluster of `groups` groups that read one topic of `partitions`
 /// partitions each.
@@ -123,7 +123,7 @@ impl Row {
             end: Some(CommitView {
                 offset: self.end - self.lag,
                 timestamp: Timestamp::from_ms(beat.as_ms() - self.age_ms),
-                observed_at_s: 0,
+                observed_at: EpochSeconds::default(),
                 lag: MaybeI64::some(self.lag / 2),
             }),
             lag: MaybeI64::some(self.lag),

@@ -111,7 +111,7 @@ impl From<&CommitView> for CommitShape {
         Self {
             offset: commit.offset,
             timestamp: commit.timestamp.as_ms(),
-            observed_at: i64::from(commit.observed_at_s) * 1000,
+            observed_at: i64::from(commit.observed_at.get()) * 1000,
             lag: commit.lag.get(),
         }
     }

@@ -16,7 +16,7 @@ use crate::lag::evaluation::{
 };
 use crate::lag::event::GroupKind;
 use crate::lag::ids::{GroupId, TopicName};
-use crate::lag::optional::{MaybeF32, MaybeI64};
+use crate::lag::optional::{EpochSeconds, MaybeF32, MaybeI64};
 
 /// Columns of whole numbers. The order is part of the format.
 pub(super) mod ints {
@@ -482,7 +482,7 @@ fn decode_commit(
     Ok(CommitView {
         offset,
         timestamp: Timestamp::from_ms(beat.as_ms().wrapping_sub(age)),
-        observed_at_s: 0,
+        observed_at: EpochSeconds::default(),
         lag: then,
     })
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::lag::evaluation::{Evaluation, PartitionEvaluation};
 use crate::lag::event::AppliedCounts;
-use crate::lag::optional::MaybeI64;
+use crate::lag::optional::{EpochSeconds, MaybeI64};
 use crate::store::frame::Body;
 
 /// The body as it is read back: without the counts of applied events, the first commits of the
@@ -45,7 +45,7 @@ fn stored_evaluation(evaluation: &Evaluation) -> Evaluation {
 fn strip(partition: &mut PartitionEvaluation) {
     partition.start = None;
     if let Some(commit) = &mut partition.end {
-        commit.observed_at_s = 0;
+        commit.observed_at = EpochSeconds::default();
     }
     if let Some(status) = &mut partition.status {
         status.reason = None;

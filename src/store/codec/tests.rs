@@ -13,7 +13,7 @@ use crate::lag::evaluation::{
 };
 use crate::lag::event::GroupKind;
 use crate::lag::ids::{ClusterName, GroupId, TopicName};
-use crate::lag::optional::{MaybeF32, MaybeI64};
+use crate::lag::optional::{EpochSeconds, MaybeF32, MaybeI64};
 use crate::points::sample;
 use crate::store::frame::{Counts, SinkRow, StatusChange};
 
@@ -361,14 +361,14 @@ fn time_lag() -> impl Strategy<Value = TimeLag> {
 }
 
 fn commit() -> impl Strategy<Value = CommitView> {
-    (whole(), whole(), any::<u32>(), maybe_whole()).prop_map(
-        |(offset, timestamp, observed_at_s, lag)| CommitView {
+    (whole(), whole(), any::<u32>(), maybe_whole()).prop_map(|(offset, timestamp, seconds, lag)| {
+        CommitView {
             offset,
             timestamp: Timestamp::from_ms(timestamp),
-            observed_at_s,
+            observed_at: EpochSeconds::new(seconds),
             lag,
-        },
-    )
+        }
+    })
 }
 
 prop_compose! {
