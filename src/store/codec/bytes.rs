@@ -16,6 +16,9 @@ impl fmt::Display for Malformed {
     }
 }
 
+const EARLY: Malformed = Malformed("it ends too early");
+const LEFT_OVER: Malformed = Malformed("bytes are left over");
+
 /// Appends `value` in groups of seven bits, lowest first (LEB128).
 #[inline]
 pub(super) fn put_varint(out: &mut Vec<u8>, value: u64) {
@@ -70,7 +73,7 @@ impl<'a> Bytes<'a> {
 
     #[inline]
     pub(super) fn byte(&mut self) -> Result<u8, Malformed> {
-        let (&first, rest) = self.0.split_first().ok_or(Malformed("it ends too early"))?;
+        let (&first, rest) = self.0.split_first().ok_or(EARLY)?;
         self.0 = rest;
         Ok(first)
     }
@@ -117,10 +120,7 @@ impl<'a> Bytes<'a> {
     }
 
     pub(super) fn take(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
-        let (taken, rest) = self
-            .0
-            .split_at_checked(len)
-            .ok_or(Malformed("it ends too early"))?;
+        let (taken, rest) = self.0.split_at_checked(len).ok_or(EARLY)?;
         self.0 = rest;
         Ok(taken)
     }
@@ -146,7 +146,7 @@ impl<'a> Bytes<'a> {
         if self.0.is_empty() {
             Ok(())
         } else {
-            Err(Malformed("bytes are left over"))
+            Err(LEFT_OVER)
         }
     }
 }
@@ -211,9 +211,18 @@ impl<const I: usize, const F: usize> Columns<I, F> {
             out.extend_from_slice(column);
         }
         for column in &self.floats {
-            put_varint(out, column.len() as u64);
-            for plane in (0..4).rev() {
-                out.extend(column.iter().map(|bits| bits.to_le_bytes()[plane]));
+            // Estimates have few digits: planes of nothing but zeros are left out. The highest stays,
+            // it bounds how many rows a reader makes room for.
+            let used = column.iter().fold(0, |used, bits| used | bits);
+            let planes: Vec<u32> = (0..3).filter(|p| used >> (8 * p) & 0xff != 0).collect();
+            let marks = planes.iter().fold(0, |marks, plane| marks | 1 << plane);
+            put_varint(out, (column.len() as u64) << 3 | marks);
+            for plane in [3].into_iter().chain(planes) {
+                out.extend(
+                    column
+                        .iter()
+                        .map(|bits| low_byte(u64::from(bits >> (8 * plane)))),
+                );
             }
         }
     }
@@ -223,7 +232,7 @@ impl<const I: usize, const F: usize> Columns<I, F> {
 #[derive(Debug)]
 pub(super) struct ColumnReader<'a, const I: usize, const F: usize> {
     ints: [Bytes<'a>; I],
-    floats: [[Bytes<'a>; 4]; F],
+    floats: [std::vec::IntoIter<u32>; F],
 }
 
 impl<'a, const I: usize, const F: usize> ColumnReader<'a, I, F> {
@@ -231,17 +240,24 @@ impl<'a, const I: usize, const F: usize> ColumnReader<'a, I, F> {
     pub(super) fn read(mut bytes: Bytes<'a>) -> Result<Self, Malformed> {
         let mut columns = Self {
             ints: [Bytes::default(); I],
-            floats: [[Bytes::default(); 4]; F],
+            floats: std::array::from_fn(|_| Vec::new().into_iter()),
         };
         for column in &mut columns.ints {
             let len = bytes.count(bytes.len())?;
             *column = Bytes::new(bytes.take(len)?);
         }
         for column in &mut columns.floats {
-            let len = bytes.count(bytes.len())?;
-            for plane in column {
-                *plane = Bytes::new(bytes.take(len)?);
+            let len = bytes.varint()?;
+            let marks = len & 7;
+            let len = usize::try_from(len >> 3).map_err(|_| EARLY)?;
+            let high = bytes.take(len)?.iter();
+            let mut rows: Vec<u32> = high.map(|byte| u32::from(*byte) << 24).collect();
+            for plane in (0..3).filter(|plane| marks >> plane & 1 != 0) {
+                for (row, byte) in rows.iter_mut().zip(bytes.take(len)?) {
+                    *row |= u32::from(*byte) << (8 * plane);
+                }
             }
+            *column = rows.into_iter();
         }
         bytes.end()?;
         Ok(columns)
@@ -280,8 +296,7 @@ impl<'a, const I: usize, const F: usize> ColumnReader<'a, I, F> {
 
     #[inline]
     pub(super) fn float_like(&mut self, column: usize, guess: f32) -> Result<f32, Malformed> {
-        let [high, upper, lower, low] = &mut self.floats[column];
-        let bits = u32::from_le_bytes([low.byte()?, lower.byte()?, upper.byte()?, high.byte()?]);
+        let bits = self.floats[column].next().ok_or(EARLY)?;
         Ok(f32::from_bits(bits.rotate_right(1) ^ guess.to_bits()))
     }
 
@@ -290,10 +305,10 @@ impl<'a, const I: usize, const F: usize> ColumnReader<'a, I, F> {
         for column in &self.ints {
             column.end()?;
         }
-        for [plane, ..] in &self.floats {
-            plane.end()?;
+        match self.floats.iter().all(|column| column.len() == 0) {
+            true => Ok(()),
+            false => Err(LEFT_OVER),
         }
-        Ok(())
     }
 }
 

@@ -16,6 +16,7 @@ use crate::lag::evaluation::{
 };
 use crate::lag::event::GroupKind;
 use crate::lag::ids::{GroupId, TopicName};
+use crate::lag::measure::seconds;
 use crate::lag::optional::{EpochSeconds, MaybeF32, MaybeI64};
 
 /// Columns of whole numbers. The order is part of the format.
@@ -42,7 +43,9 @@ pub(super) mod ints {
     pub(in crate::store::codec) const METHOD: usize = 19;
     pub(in crate::store::codec) const STATUS: usize = 20;
     pub(in crate::store::codec) const OWNER: usize = 21;
-    pub(in crate::store::codec) const COUNT: usize = 22;
+    pub(in crate::store::codec) const TIME_LAG: usize = 22;
+    pub(in crate::store::codec) const ERROR: usize = 23;
+    pub(in crate::store::codec) const COUNT: usize = 24;
 }
 
 /// Columns of real numbers. The order is part of the format.
@@ -82,6 +85,13 @@ mod has {
     /// `complete` is not 1 with a commit and 0 without.
     pub(super) const COMPLETE: u16 = 1 << 15;
 }
+
+/// Beside the way a time lag was found: it and its error are written in milliseconds, which is what
+/// they are calculated in.
+const IN_MS: u8 = 1 << 7;
+
+/// Beside the way a time lag was found: it and its error are 0.
+const NOTHING: u8 = 1 << 6;
 
 pub(super) type GroupColumns = Columns<{ ints::COUNT }, { floats::COUNT }>;
 pub(super) type GroupReader<'a> = ColumnReader<'a, { ints::COUNT }, { floats::COUNT }>;
@@ -244,13 +254,7 @@ fn encode_partition(
 fn encode_floats(columns: &mut GroupColumns, row: &PartitionEvaluation) -> u16 {
     let mut flags = 0;
     if let Some(time_lag) = &row.time_lag {
-        flags |= has::TIME_LAG;
-        columns.float(floats::TIME_LAG, time_lag.seconds);
-        columns.byte(ints::METHOD, time_lag.method as u8);
-        if let Some(error) = time_lag.error_s.get() {
-            flags |= has::ERROR;
-            columns.float(floats::ERROR, error);
-        }
+        flags |= has::TIME_LAG | encode_time_lag(columns, time_lag);
     }
     for (flag, column, value) in [
         (has::ETA, floats::ETA, row.eta_s),
@@ -274,6 +278,43 @@ fn encode_floats(columns: &mut GroupColumns, row: &PartitionEvaluation) -> u16 {
         columns.float(floats::COMPLETE, row.complete);
     }
     flags
+}
+
+fn encode_time_lag(columns: &mut GroupColumns, time_lag: &TimeLag) -> u16 {
+    let code = time_lag.method as u8;
+    let error = time_lag.error_s.get();
+    let in_ms = (millis(time_lag.seconds), error.map(millis));
+    match in_ms {
+        (Some(0), Some(Some(0))) => {
+            columns.byte(ints::METHOD, code | NOTHING);
+            return 0;
+        }
+        (Some(age), None | Some(Some(_))) => {
+            columns.byte(ints::METHOD, code | IN_MS);
+            columns.int(ints::TIME_LAG, age);
+        }
+        _ => {
+            columns.byte(ints::METHOD, code);
+            columns.float(floats::TIME_LAG, time_lag.seconds);
+        }
+    }
+    match (in_ms, error) {
+        (_, None) => return 0,
+        ((Some(_), Some(Some(error))), _) => columns.int(ints::ERROR, error),
+        (_, Some(error)) => columns.float(floats::ERROR, error),
+    }
+    has::ERROR
+}
+
+/// The whole milliseconds that are exactly this many [`seconds`].
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "what does not fit comes back as other seconds"
+)]
+#[inline]
+fn millis(value: f32) -> Option<i64> {
+    let ms = (f64::from(value) * 1000.0 + 0.5) as i64;
+    (seconds(ms).to_bits() == value.to_bits()).then_some(ms)
 }
 
 /// Reads `count` groups from `raw`; `budget` is how many partitions they may have at most, and
@@ -494,17 +535,7 @@ fn decode_floats(
 ) -> Result<(), Malformed> {
     let is = |flag: u16| flags & flag != 0;
     if is(has::TIME_LAG) {
-        let seconds = columns.float(floats::TIME_LAG)?;
-        let method = method(columns.byte(ints::METHOD)?)?;
-        let error_s = match is(has::ERROR) {
-            true => MaybeF32::some(columns.float(floats::ERROR)?),
-            false => MaybeF32::NONE,
-        };
-        row.time_lag = Some(TimeLag {
-            seconds,
-            error_s,
-            method,
-        });
+        row.time_lag = Some(decode_time_lag(columns, is(has::ERROR))?);
     }
     for (flag, column, value) in [
         (has::ETA, floats::ETA, &mut row.eta_s),
@@ -524,6 +555,23 @@ fn decode_floats(
         row.complete = columns.float(floats::COMPLETE)?;
     }
     Ok(())
+}
+
+fn decode_time_lag(columns: &mut GroupReader<'_>, has_error: bool) -> Result<TimeLag, Malformed> {
+    let code = columns.byte(ints::METHOD)?;
+    let mut value = |int: usize, float: usize| match code & (IN_MS | NOTHING) {
+        0 => columns.float(float),
+        IN_MS => columns.int(int).map(seconds),
+        _ => Ok(0.0),
+    };
+    Ok(TimeLag {
+        seconds: value(ints::TIME_LAG, floats::TIME_LAG)?,
+        error_s: match has_error || code & NOTHING != 0 {
+            true => MaybeF32::some(value(ints::ERROR, floats::ERROR)?),
+            false => MaybeF32::NONE,
+        },
+        method: method(code & !(IN_MS | NOTHING))?,
+    })
 }
 
 /// The way of finding a time lag with this number.

@@ -116,8 +116,9 @@ impl std::error::Error for Broken {}
 pub struct Encoder {
     groups: groups::GroupColumns,
     topics: topics::TopicColumns,
+    logs: Vec<topics::Log>,
     raw: Vec<u8>,
-    compressor: zstd::bulk::Compressor<'static>,
+    wrapper: part::Wrapper,
 }
 
 impl fmt::Debug for Encoder {
@@ -135,9 +136,9 @@ impl Encoder {
         Ok(Self {
             groups: groups::GroupColumns::default(),
             topics: topics::TopicColumns::default(),
+            logs: Vec::new(),
             raw: Vec::new(),
-            compressor: zstd::bulk::Compressor::new(1)
-                .map_err(|error| EncodeError::Zstd(error.to_string()))?,
+            wrapper: part::Wrapper::new()?,
         })
     }
 
@@ -158,7 +159,7 @@ impl Encoder {
         match body {
             Body::Sinks(rows) => {
                 let raw = head::encode_sinks(rows);
-                let head = part::wrap(&mut self.compressor, Kind::SinksHead, &raw, beat, 0)?;
+                let head = self.wrapper.wrap(Kind::SinksHead, &raw, beat, 0)?;
                 Ok(Encoded { parts: vec![head] })
             }
             Body::Evaluation {
@@ -171,16 +172,16 @@ impl Encoder {
                     parts: vec![Box::default()],
                     infos: Vec::new(),
                 };
-                self.encode_groups(&mut pieces, evaluation, names)?;
-                self.encode_topics(&mut pieces, evaluation, names)?;
+                let read = self.encode_groups(&mut pieces, evaluation, names)?;
+                self.encode_topics(&mut pieces, evaluation, &read, names)?;
+                self.logs = read.into_memory();
                 if !changes.is_empty() {
                     let raw = head::encode_changes(changes, beat, names);
                     let info = (Kind::Changes, changes.len(), None);
-                    pieces.push(&mut self.compressor, &raw, info)?;
+                    pieces.push(&mut self.wrapper, &raw, info)?;
                 }
                 let raw = head::encode(evaluation, rows, &pieces.infos, names);
-                pieces.parts[0] =
-                    part::wrap(&mut self.compressor, Kind::EvaluationHead, &raw, beat, 0)?;
+                pieces.parts[0] = self.wrapper.wrap(Kind::EvaluationHead, &raw, beat, 0)?;
                 Ok(Encoded {
                     parts: pieces.parts,
                 })
@@ -193,7 +194,8 @@ impl Encoder {
         pieces: &mut Pieces<'a>,
         evaluation: &'a Evaluation,
         names: &mut dyn Names,
-    ) -> Result<(), EncodeError> {
+    ) -> Result<topics::Read<'a>, EncodeError> {
+        let mut read = topics::Read::within(std::mem::take(&mut self.logs));
         let size = |group: &Arc<GroupEvaluation>| {
             let partitions = group.topics.iter().map(|topic| topic.partitions.len());
             1 + group.members.len() + partitions.sum::<usize>()
@@ -201,29 +203,31 @@ impl Encoder {
         for run in Runs::of(&evaluation.groups, size) {
             self.groups.clear();
             groups::encode(&mut self.groups, run, evaluation.beat, names);
+            run.iter().for_each(|group| read.add(group));
             self.raw.clear();
             self.groups.write(&mut self.raw);
             let first = run.first().map(|group| group.id.shared());
             let info = (Kind::Groups, run.len(), first);
-            pieces.push(&mut self.compressor, &self.raw, info)?;
+            pieces.push(&mut self.wrapper, &self.raw, info)?;
         }
-        Ok(())
+        Ok(read)
     }
 
     fn encode_topics<'a>(
         &mut self,
         pieces: &mut Pieces<'a>,
         evaluation: &'a Evaluation,
+        read: &topics::Read<'_>,
         names: &mut dyn Names,
     ) -> Result<(), EncodeError> {
         for run in Runs::of(&evaluation.topics, |topic| 1 + topic.partitions.len()) {
             self.topics.clear();
-            topics::encode(&mut self.topics, run, names);
+            topics::encode(&mut self.topics, run, read, names);
             self.raw.clear();
             self.topics.write(&mut self.raw);
             let first = run.first().map(|topic| topic.topic.shared());
             let info = (Kind::Topics, run.len(), first);
-            pieces.push(&mut self.compressor, &self.raw, info)?;
+            pieces.push(&mut self.wrapper, &self.raw, info)?;
         }
         Ok(())
     }
@@ -239,7 +243,7 @@ struct Pieces<'a> {
 impl<'a> Pieces<'a> {
     fn push(
         &mut self,
-        compressor: &mut zstd::bulk::Compressor<'_>,
+        wrapper: &mut part::Wrapper,
         raw: &[u8],
         info: (Kind, usize, Option<&'a Arc<str>>),
     ) -> Result<(), EncodeError> {
@@ -248,7 +252,7 @@ impl<'a> Pieces<'a> {
             return Err(EncodeError::TooLarge);
         }
         self.parts
-            .push(part::wrap(compressor, info.0, raw, self.beat, place)?);
+            .push(wrapper.wrap(info.0, raw, self.beat, place)?);
         self.infos.push(info);
         Ok(())
     }
@@ -376,21 +380,29 @@ impl Decoder {
         };
         let mut changes = Vec::new();
         let mut budget = PARTITIONS_MAX;
-        for (place, (info, part)) in (1..).zip(head.parts.iter().zip(parts)) {
-            let (kind, raw) = part::unwrap(&mut self.0, part.as_ref(), beat, place)?;
-            if kind != info.kind {
-                return Err(Broken::new(place, "the head announces another kind"));
-            }
+        let mut pieces = (1..).zip(head.parts.iter().zip(parts)).peekable();
+        // Groups come first: what topics are written against.
+        while let Some((place, (info, part))) =
+            pieces.next_if(|(_, (info, _))| info.kind == Kind::Groups)
+        {
+            let raw = self.unwrap(Kind::Groups, part.as_ref(), beat, place)?;
+            let groups = groups::decode(&raw, info.count, beat, names, &mut budget);
+            let mut groups = groups.map_err(|why| Broken::new(place, why.0))?;
+            evaluation.groups.append(&mut groups);
+        }
+        let mut read = topics::Read::within(Vec::new());
+        evaluation.groups.iter().for_each(|group| read.add(group));
+        for (place, (info, part)) in pieces {
+            let raw = self.unwrap(info.kind, part.as_ref(), beat, place)?;
             let at = |why: Malformed| Broken::new(place, why.0);
-            match kind {
-                Kind::Groups => evaluation.groups.append(
-                    &mut groups::decode(&raw, info.count, beat, names, &mut budget).map_err(at)?,
-                ),
-                Kind::Topics => evaluation
-                    .topics
-                    .append(&mut topics::decode(&raw, info.count, names, &mut budget).map_err(at)?),
+            match info.kind {
+                Kind::Topics => {
+                    let topics = topics::decode(&raw, info.count, &read, names, &mut budget);
+                    evaluation.topics.append(&mut topics.map_err(at)?);
+                }
                 Kind::Changes => changes
                     .append(&mut head::decode_changes(&raw, info.count, beat, names).map_err(at)?),
+                Kind::Groups => return Err(Broken::new(place, "groups behind other pieces")),
                 Kind::EvaluationHead | Kind::SinksHead => {
                     return Err(Broken::new(place, "a second head"));
                 }
@@ -400,6 +412,20 @@ impl Decoder {
             evaluation: Arc::new(evaluation),
             changes,
         })
+    }
+
+    /// The raw bytes of a piece that the head announces as one of `kind`.
+    fn unwrap(
+        &mut self,
+        kind: Kind,
+        part: &[u8],
+        beat: Timestamp,
+        place: usize,
+    ) -> Result<Vec<u8>, Broken> {
+        match part::unwrap(&mut self.0, part, beat, place)? {
+            (found, raw) if found == kind => Ok(raw),
+            _ => Err(Broken::new(place, "the head announces another kind")),
+        }
     }
 
     /// The head of an evaluation's frame.

@@ -40,28 +40,47 @@ impl Kind {
     }
 }
 
-/// Wraps `raw` as piece number `place` of the frame of `beat`.
-pub(super) fn wrap(
-    compressor: &mut zstd::bulk::Compressor<'_>,
-    kind: Kind,
-    raw: &[u8],
-    beat: Timestamp,
-    place: usize,
-) -> Result<Box<[u8]>, EncodeError> {
-    if raw.len() > RAW_MAX {
-        return Err(EncodeError::TooLarge);
+/// Wraps pieces. Keeps its memory between them.
+pub(super) struct Wrapper {
+    compressor: zstd::bulk::Compressor<'static>,
+    packed: Vec<u8>,
+}
+
+impl Wrapper {
+    pub(super) fn new() -> Result<Self, EncodeError> {
+        let compressor =
+            zstd::bulk::Compressor::new(1).map_err(|error| EncodeError::Zstd(error.to_string()))?;
+        Ok(Self {
+            compressor,
+            packed: Vec::new(),
+        })
     }
-    let mut packed = Vec::with_capacity(zstd::zstd_safe::compress_bound(raw.len()));
-    compressor
-        .compress_to_buffer(raw, &mut packed)
-        .map_err(|error| EncodeError::Zstd(error.to_string()))?;
-    let mut part = Vec::with_capacity(HEADER + 10 + packed.len());
-    part.extend([VERSION, kind as u8, 0, 0, 0, 0]);
-    put_varint(&mut part, raw.len() as u64);
-    part.extend_from_slice(&packed);
-    let crc = checksum(&part, beat, place);
-    part[2..HEADER].copy_from_slice(&crc.to_le_bytes());
-    Ok(part.into_boxed_slice())
+
+    /// Wraps `raw` as piece number `place` of the frame of `beat`.
+    pub(super) fn wrap(
+        &mut self,
+        kind: Kind,
+        raw: &[u8],
+        beat: Timestamp,
+        place: usize,
+    ) -> Result<Box<[u8]>, EncodeError> {
+        if raw.len() > RAW_MAX {
+            return Err(EncodeError::TooLarge);
+        }
+        self.packed.clear();
+        self.packed
+            .reserve(zstd::zstd_safe::compress_bound(raw.len()));
+        self.compressor
+            .compress_to_buffer(raw, &mut self.packed)
+            .map_err(|error| EncodeError::Zstd(error.to_string()))?;
+        let mut part = Vec::with_capacity(HEADER + 10 + self.packed.len());
+        part.extend([VERSION, kind as u8, 0, 0, 0, 0]);
+        put_varint(&mut part, raw.len() as u64);
+        part.extend_from_slice(&self.packed);
+        let crc = checksum(&part, beat, place);
+        part[2..HEADER].copy_from_slice(&crc.to_le_bytes());
+        Ok(part.into_boxed_slice())
+    }
 }
 
 /// The kind and the raw bytes of piece number `place` of the frame of `beat`.

@@ -1,10 +1,17 @@
 //! A run of topics with their log offsets as columns.
+//!
+//! What a group that reads the topic says of a log (its end, how fast it grows) is not written
+//! again: the pieces with groups are read first.
 
+use std::collections::hash_map::Entry;
+use std::ops::Range;
 use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
 
 use super::bytes::{Bytes, ColumnReader, Columns, Malformed};
 use super::{Lookup, Names};
-use crate::lag::evaluation::{TopicEvaluation, TopicPartition};
+use crate::lag::evaluation::{GroupEvaluation, TopicEvaluation, TopicPartition};
 use crate::lag::ids::TopicName;
 use crate::lag::optional::{MaybeF32, MaybeI64};
 
@@ -23,7 +30,13 @@ mod has {
     pub(super) const BEGIN: u8 = 1;
     pub(super) const END: u8 = 1 << 1;
     pub(super) const RATE: u8 = 1 << 2;
+    /// The end is the one a group was given.
+    pub(super) const END_READ: u8 = 1 << 3;
+    /// The rate is the one a group was given.
+    pub(super) const RATE_READ: u8 = 1 << 4;
 }
+
+const UNREAD: Malformed = Malformed("a log is as a group has it, and no group has it");
 
 /// The only column of real numbers.
 const RATE: usize = 0;
@@ -31,10 +44,69 @@ const RATE: usize = 0;
 pub(super) type TopicColumns = Columns<{ ints::COUNT }, 1>;
 type TopicReader<'a> = ColumnReader<'a, { ints::COUNT }, 1>;
 
+/// The logs of the topics that groups read, each as the first of them has it.
+///
+/// Copied from rows that are in the processor's caches just then: going back to a hundred thousand
+/// of them takes longer than writing the topics.
+pub(super) struct Read<'a> {
+    topics: FxHashMap<&'a str, Range<usize>>,
+    logs: Vec<Log>,
+}
+
+/// What a group's partition says of its log.
+#[derive(Clone, Copy)]
+pub(super) struct Log {
+    end: MaybeI64,
+    produce_rate: MaybeF32,
+}
+
+impl<'a> Read<'a> {
+    /// No topics yet, and an earlier one's memory.
+    pub(super) fn within(mut memory: Vec<Log>) -> Self {
+        memory.clear();
+        Self {
+            topics: FxHashMap::default(),
+            logs: memory,
+        }
+    }
+
+    /// Its memory, for the next one.
+    pub(super) fn into_memory(self) -> Vec<Log> {
+        self.logs
+    }
+
+    /// Notes the topics of a group.
+    pub(super) fn add(&mut self, group: &'a GroupEvaluation) {
+        for topic in &group.topics {
+            let Entry::Vacant(place) = self.topics.entry(topic.topic.as_str()) else {
+                continue;
+            };
+            let from = self.logs.len();
+            self.logs.extend(topic.partitions.iter().map(|row| Log {
+                end: row.end_offset,
+                produce_rate: row.produce_rate,
+            }));
+            place.insert(from..self.logs.len());
+        }
+    }
+
+    /// The logs of a topic's partitions, as far as a group has them.
+    fn logs(&self, topic: &str) -> impl Iterator<Item = Option<Log>> {
+        let known = self.topics.get(topic).cloned().unwrap_or_default();
+        let known = self.logs.get(known).unwrap_or_default();
+        known
+            .iter()
+            .copied()
+            .map(Some)
+            .chain(std::iter::repeat(None))
+    }
+}
+
 /// Writes `topics` into `columns`.
 pub(super) fn encode(
     columns: &mut TopicColumns,
     topics: &[Arc<TopicEvaluation>],
+    read: &Read<'_>,
     names: &mut dyn Names,
 ) {
     let (mut name, mut end) = (0_i64, 0_i64);
@@ -43,11 +115,16 @@ pub(super) fn encode(
         columns.int(ints::NAME, id - name);
         name = id;
         columns.varint(ints::PARTITIONS, topic.partitions.len() as u64);
-        for row in &topic.partitions {
+        let read = read.logs(topic.topic.as_str());
+        for (row, read) in topic.partitions.iter().zip(read) {
             let mut flags = 0;
             if let Some(value) = row.end.get() {
-                flags |= has::END;
-                columns.int(ints::END, value.wrapping_sub(end));
+                if read.is_some_and(|read| read.end == row.end) {
+                    flags |= has::END_READ;
+                } else {
+                    flags |= has::END;
+                    columns.int(ints::END, value.wrapping_sub(end));
+                }
                 end = value;
             }
             if let Some(value) = row.begin.get() {
@@ -56,8 +133,16 @@ pub(super) fn encode(
                 columns.int(ints::BEGIN, end.wrapping_sub(value));
             }
             if let Some(value) = row.produce_rate.get() {
-                flags |= has::RATE;
-                columns.float(RATE, value);
+                let same = |read: f32| read.to_bits() == value.to_bits();
+                if read
+                    .and_then(|read| read.produce_rate.get())
+                    .is_some_and(same)
+                {
+                    flags |= has::RATE_READ;
+                } else {
+                    flags |= has::RATE;
+                    columns.float(RATE, value);
+                }
             }
             columns.byte(ints::FLAGS, flags);
         }
@@ -69,6 +154,7 @@ pub(super) fn encode(
 pub(super) fn decode(
     raw: &[u8],
     count: usize,
+    read: &Read<'_>,
     names: &mut dyn Lookup,
     budget: &mut usize,
 ) -> Result<Vec<Arc<TopicEvaluation>>, Malformed> {
@@ -87,9 +173,13 @@ pub(super) fn decode(
             .checked_sub(count)
             .ok_or(Malformed("it has more partitions than are allowed"))?;
         let mut partitions = Vec::with_capacity(count);
-        for _ in 0..count {
+        for read in read.logs(&topic).take(count) {
             let flags = columns.byte(ints::FLAGS)?;
             let mut row = TopicPartition::default();
+            if flags & has::END_READ != 0 {
+                row.end = read.ok_or(UNREAD)?.end;
+                end = row.end.get().ok_or(UNREAD)?;
+            }
             if flags & has::END != 0 {
                 end = end.wrapping_add(columns.int(ints::END)?);
                 row.end = MaybeI64::some(end);
@@ -99,6 +189,9 @@ pub(super) fn decode(
             }
             if flags & has::RATE != 0 {
                 row.produce_rate = MaybeF32::some(columns.float(RATE)?);
+            }
+            if flags & has::RATE_READ != 0 {
+                row.produce_rate = read.ok_or(UNREAD)?.produce_rate;
             }
             partitions.push(row);
         }
