@@ -210,11 +210,15 @@ impl KafkaSettings {
             .set("bootstrap.servers", self.bootstrap_servers.join(","))
             .set("client.id", "lagline")
             .set("socket.keepalive.enable", "true")
-            .set("reconnect.backoff.max.ms", "5000")
-            .set("topic.metadata.refresh.interval.ms", "60000");
+            .set("reconnect.backoff.max.ms", "5000");
         self.set_security(&mut config);
-        if role == Role::Reader {
-            set_reading(&mut config);
+        match role {
+            Role::Reader => set_reading(&mut config),
+            // Topics and leaders are asked for by whoever asks the questions: what librdkafka finds
+            // out on its own would be news to it.
+            Role::Questions => {
+                config.set("topic.metadata.refresh.interval.ms", "-1");
+            }
         }
         let reserved = |name: &str| RESERVED.iter().any(|(reserved, _)| *reserved == name);
         for (property, value) in &self.properties {
@@ -297,6 +301,7 @@ fn set_reading(config: &mut ClientConfig) {
         ("enable.partition.eof", "true"),
         // Out of range is handled by the reader, which starts a new epoch of the commit order.
         ("auto.offset.reset", "error"),
+        ("topic.metadata.refresh.interval.ms", "60000"),
     ] {
         config.set(property, value);
     }

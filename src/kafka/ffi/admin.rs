@@ -18,10 +18,12 @@ use super::{Code, code_at, elements, failed, text_at, timeout_ms};
 use crate::kafka::client::Isolation;
 use crate::lag::ids::TopicId;
 
-/// librdkafka 2.12 gives a question up on another thread, also while the asking thread is still
-/// writing to it (`rd_kafka_topic_partition_list_query_leaders_async`): a time-out of a millisecond
-/// ends the process. Whoever asks has a deadline of its own and need not wait that long.
-const LEAST_TIMEOUT: Duration = Duration::from_secs(1);
+/// How much longer than the asker librdkafka waits for an answer.
+///
+/// It gives a question up on another thread, also while the asking thread is still writing to it (see
+/// [`Questions::list_offsets`]): a time-out of a millisecond would end the process. And an asker that
+/// is always the first to lose patience can tell a slow broker from one that answered nothing.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// The log end offset, as ListOffsets writes it in place of a timestamp.
 pub const LOG_END: i64 = -1;
@@ -80,6 +82,8 @@ pub struct TopicFacts {
     pub id: Option<TopicId>,
     /// How many partitions it has.
     pub partitions: i32,
+    /// Those that have a leader.
+    pub led: Vec<i32>,
     pub operations: Option<Operations>,
 }
 
@@ -137,6 +141,12 @@ impl<'client> Questions<'client> {
 
     /// Asks for one offset of each of these partitions, each named once.
     /// False when a name holds a zero byte, which no topic's name does: nothing is asked then.
+    ///
+    /// Ask only about partitions whose leader librdkafka knows: when it does not (no metadata answer
+    /// named one, or an answer to ListOffsets said [`Code::is_about_leaders`], at which it forgets
+    /// the topic), the question waits for metadata, and librdkafka 2.12 ends the process when that
+    /// arrives while this function is still busy with it
+    /// (`rd_kafka_topic_partition_list_query_leaders_async`: the operation is freed twice).
     pub fn list_offsets<'a>(
         &self,
         tag: usize,
@@ -239,7 +249,7 @@ impl<'client> Questions<'client> {
                 .expect("librdkafka knows the operation");
             sys::rd_kafka_AdminOptions_set_request_timeout(
                 options.as_ptr(),
-                timeout_ms(timeout.max(LEAST_TIMEOUT)),
+                timeout_ms(timeout + GRACE),
                 std::ptr::null_mut(),
                 0,
             );
@@ -428,10 +438,19 @@ unsafe fn described_topics(
             let mut count = 0;
             let first = sys::rd_kafka_TopicDescription_authorized_operations(topic, &raw mut count);
             let mut partitions = 0;
-            sys::rd_kafka_TopicDescription_partitions(topic, &raw mut partitions);
+            let infos = sys::rd_kafka_TopicDescription_partitions(topic, &raw mut partitions);
+            let infos = elements(infos.cast_const(), partitions).map(|info| *info);
+            // Null without a leader, and without a host when that broker is not known.
+            let led = infos.filter(|info| {
+                let leader = sys::rd_kafka_TopicPartitionInfo_leader(*info);
+                !leader.is_null() && !sys::rd_kafka_Node_host(leader).is_null()
+            });
             let facts = TopicFacts {
                 id: topic_id(sys::rd_kafka_TopicDescription_topic_id(topic)),
                 partitions: i32::try_from(partitions).unwrap_or(i32::MAX),
+                led: led
+                    .map(|info| sys::rd_kafka_TopicPartitionInfo_partition(info))
+                    .collect(),
                 operations: operations(first, count),
             };
             let outcome = Ok(facts);

@@ -3,7 +3,7 @@
 //! Every leader has its own queue of calls, so that a slow or dead one delays nobody else's answers.
 //! Retries nothing: who leads now is for the caller to find out.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use rdkafka::client::{Client, ClientContext};
@@ -57,27 +57,31 @@ pub type Answered = Option<Result<i64, Code>>;
 
 /// What came back.
 #[derive(Debug, Default)]
-pub struct Outcome {
+pub struct Outcome<'a> {
     /// By slot.
     pub answers: Vec<Answered>,
     /// Leaders that were still being waited for at the end.
     pub overdue: BTreeSet<i32>,
     /// Leaders that failed at once: the connection broke.
     pub broken: BTreeSet<i32>,
+    /// Topics of which a partition has another leader by now: topics and leaders are to be asked for
+    /// before any further question about them.
+    pub moved: HashSet<&'a str>,
 }
 
-/// Asks everything in `units`, whose answers fill `slots` slots.
+/// Asks everything in `units`, whose answers fill `slots` slots. Of a topic whose leader has moved no
+/// more is asked: librdkafka has forgotten its leaders (see [`Questions::list_offsets`]).
 ///
 /// The leaders in `doubted` did not answer last time: once all others have answered, they have a
 /// quarter of the time in all, so that a dead broker does not delay every beat.
-pub fn ask<C: ClientContext>(
+pub fn ask<'a, C: ClientContext>(
     client: &Client<C>,
-    units: &[Unit<'_>],
+    units: &[Unit<'a>],
     slots: usize,
     deadline: &Deadline,
     doubted: &BTreeSet<i32>,
     stop: &CancellationToken,
-) -> Outcome {
+) -> Outcome<'a> {
     let calls = plan::calls(units, plan::CALL_PARTITIONS);
     let mut asking = Asking {
         questions: Questions::new(client),
@@ -87,6 +91,7 @@ pub fn ask<C: ClientContext>(
             .map(|(leader, calls)| (leader, VecDeque::from(calls)))
             .collect(),
         in_flight: BTreeMap::new(),
+        busy: HashMap::new(),
         asked: 0,
         outcome: Outcome {
             answers: vec![None; slots],
@@ -95,7 +100,13 @@ pub fn ask<C: ClientContext>(
     };
     let patience = deadline.part(4);
     loop {
-        asking.send(deadline);
+        // All that is known already, before each question.
+        while let Some((tag, answer)) = asking.questions.next(Duration::ZERO) {
+            asking.take(tag, &answer);
+        }
+        if asking.ask_next(deadline) {
+            continue;
+        }
         let left = if asking.waits_only_for(doubted) {
             patience.left().min(deadline.left())
         } else {
@@ -111,46 +122,65 @@ pub fn ask<C: ClientContext>(
     asking.finish()
 }
 
-struct Asking<'a> {
-    questions: Questions<'a>,
-    units: &'a [Unit<'a>],
+struct Asking<'client, 'a> {
+    questions: Questions<'client>,
+    units: &'client [Unit<'a>],
     waiting: BTreeMap<i32, VecDeque<Call>>,
     /// By tag.
     in_flight: BTreeMap<usize, Call>,
+    /// How many of them each leader has.
+    busy: HashMap<i32, usize>,
     asked: usize,
-    outcome: Outcome,
+    outcome: Outcome<'a>,
 }
 
-impl Asking<'_> {
-    /// Makes the calls that may be made now.
-    fn send(&mut self, deadline: &Deadline) {
-        let mut busy: HashMap<i32, usize> = HashMap::new();
-        for call in self.in_flight.values() {
-            *busy.entry(call.leader).or_default() += 1;
+impl<'a> Asking<'_, 'a> {
+    /// Makes one of the calls that may be made now. False when there is none.
+    fn ask_next(&mut self, deadline: &Deadline) -> bool {
+        let Some(call) = self.next_call() else {
+            return false;
+        };
+        let asked = call.units.iter().map(|index| {
+            let unit = &self.units[*index];
+            AskedOffset {
+                topic: unit.topic,
+                partition: unit.partition,
+                at: unit.at[call.round],
+            }
+        });
+        // Not asked: the name cannot be a topic's, and stays without an answer.
+        if self
+            .questions
+            .list_offsets(self.asked, asked, deadline.left())
+        {
+            *self.busy.entry(call.leader).or_default() += 1;
+            self.in_flight.insert(self.asked, call);
+            self.asked += 1;
         }
-        for (leader, calls) in &mut self.waiting {
-            let busy = busy.get(leader).copied().unwrap_or(0);
-            for _ in busy..CALLS_PER_LEADER {
-                let Some(call) = calls.pop_front() else { break };
-                let asked = call.units.iter().map(|index| {
-                    let unit = &self.units[*index];
-                    AskedOffset {
-                        topic: unit.topic,
-                        partition: unit.partition,
-                        at: unit.at[call.round],
-                    }
-                });
-                // Not asked: the name cannot be a topic's, and stays without an answer.
-                if self
-                    .questions
-                    .list_offsets(self.asked, asked, deadline.left())
-                {
-                    self.in_flight.insert(self.asked, call);
-                    self.asked += 1;
-                }
+        true
+    }
+
+    /// A call of the leader with the fewest in flight, without what has moved.
+    fn next_call(&mut self) -> Option<Call> {
+        let busy = |leader: &i32| self.busy.get(leader).copied().unwrap_or(0);
+        loop {
+            let leader = *self.waiting.keys().min_by_key(|leader| busy(leader))?;
+            if busy(&leader) >= CALLS_PER_LEADER {
+                return None;
+            }
+            let calls = self.waiting.get_mut(&leader)?;
+            let call = calls.pop_front();
+            if calls.is_empty() {
+                self.waiting.remove(&leader);
+            }
+            let Some(mut call) = call else { continue };
+            let (units, moved) = (self.units, &self.outcome.moved);
+            call.units
+                .retain(|index| !moved.contains(units[*index].topic));
+            if !call.units.is_empty() {
+                return Some(call);
             }
         }
-        self.waiting.retain(|_, calls| !calls.is_empty());
     }
 
     fn waits_only_for(&self, doubted: &BTreeSet<i32>) -> bool {
@@ -163,18 +193,17 @@ impl Asking<'_> {
         let Some(call) = self.in_flight.remove(&tag) else {
             return;
         };
+        *self.busy.entry(call.leader).or_default() -= 1;
         match answer {
             Answer::Offsets(offsets) => self.take_offsets(&call, offsets),
             // No partition of the call has a leader any more.
             Answer::Failed(code) if code.is_about_leaders() => {
                 for index in &call.units {
-                    let slot = self.units[*index].slot + call.round;
-                    self.outcome.answers[slot] = Some(Err(*code));
+                    self.answer(&self.units[*index], call.round, Some(Err(*code)));
                 }
             }
-            Answer::Failed(Code::TIMED_OUT) => self.give_up(call.leader, true),
             Answer::Failed(_) | Answer::Topics(_) | Answer::Cluster(_) => {
-                self.give_up(call.leader, false);
+                self.give_up(call.leader);
             }
         }
     }
@@ -185,29 +214,28 @@ impl Asking<'_> {
             let unit = &self.units[*index];
             if unit.topic == offset.topic && unit.partition == offset.partition {
                 answered |= offset.offset.is_some();
-                self.outcome.answers[unit.slot + call.round] = offset.offset;
+                self.answer(unit, call.round, offset.offset);
             }
         }
-        // librdkafka's own time-out, a moment before the one here.
-        let is_late = |offset: &Answered| *offset == Some(Err(Code::TIMED_OUT));
-        if offsets.iter().any(|offset| is_late(&offset.offset)) {
-            self.give_up(call.leader, true);
-        } else if !answered {
-            self.give_up(call.leader, false);
+        if !answered {
+            self.give_up(call.leader);
         }
     }
 
-    /// Asks this leader nothing more.
-    fn give_up(&mut self, leader: i32, overdue: bool) {
+    fn answer(&mut self, unit: &Unit<'a>, round: usize, answer: Answered) {
+        self.outcome.answers[unit.slot + round] = answer;
+        if matches!(answer, Some(Err(code)) if code.is_about_leaders()) {
+            self.outcome.moved.insert(unit.topic);
+        }
+    }
+
+    /// Asks this leader nothing more: its connection broke.
+    fn give_up(&mut self, leader: i32) {
         self.waiting.remove(&leader);
-        if overdue {
-            self.outcome.overdue.insert(leader);
-        } else {
-            self.outcome.broken.insert(leader);
-        }
+        self.outcome.broken.insert(leader);
     }
 
-    fn finish(mut self) -> Outcome {
+    fn finish(mut self) -> Outcome<'a> {
         let late = self.in_flight.values().map(|call| call.leader);
         self.outcome.overdue.extend(late);
         self.outcome.overdue.extend(self.waiting.keys());

@@ -12,6 +12,8 @@ pub struct Layout {
     pub brokers: Vec<String>,
     /// Sorted by name.
     pub topics: Vec<TopicLayout>,
+    /// How many of them the last answer did not describe.
+    pub kept: usize,
     by_name: HashMap<TopicName, usize>,
 }
 
@@ -24,7 +26,8 @@ pub struct TopicLayout {
 
 impl Layout {
     /// The layout that follows `previous` after an answer. Of a topic that the answer does not
-    /// describe, the old partitions stay when `keep` says so: a short answer must not cost a beat.
+    /// describe, the old partitions stay when `keep` says so, without leaders: librdkafka does not
+    /// know these any more either.
     pub fn next(
         previous: &Layout,
         metadata: &ClusterMetadata,
@@ -48,8 +51,9 @@ impl Layout {
             .topics
             .iter()
             .filter(|topic| !described.contains(&topic.name) && keep(&topic.name))
-            .cloned()
+            .map(TopicLayout::without_leaders)
             .collect();
+        let kept_count = kept.len();
         topics.extend(kept);
         topics.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         let by_name = topics
@@ -61,6 +65,7 @@ impl Layout {
         Self {
             brokers: brokers.map(|broker| broker.address.clone()).collect(),
             topics,
+            kept: kept_count,
             by_name,
         }
     }
@@ -86,6 +91,19 @@ impl Layout {
     pub fn has_leaders(&self) -> bool {
         let mut partitions = self.topics.iter().flat_map(|topic| &topic.partitions);
         partitions.any(|partition| partition.leader.is_some())
+    }
+}
+
+impl TopicLayout {
+    fn without_leaders(&self) -> Self {
+        let partitions = self.partitions.iter().map(|partition| PartitionMetadata {
+            leader: None,
+            ..*partition
+        });
+        Self {
+            name: self.name.clone(),
+            partitions: partitions.collect(),
+        }
     }
 }
 
@@ -161,6 +179,9 @@ mod tests {
         let after = Layout::next(&before, &short, |name| name.as_str() != "a");
         let names: Vec<&str> = after.topics.iter().map(|t| t.name.as_str()).collect();
         assert_eq!(names, ["b", "c"]);
-        assert_eq!(after.leader("b", 0), Some(1), "as it was before the error");
+        assert_eq!(after.kept, 2);
+        let partitions = after.topics.iter().map(|topic| topic.partitions.len());
+        assert_eq!(partitions.collect::<Vec<_>>(), [1, 1], "as before");
+        assert_eq!(after.leader("b", 0), None, "nobody to ask");
     }
 }

@@ -170,6 +170,7 @@ impl LogOffsets {
             unreadable_names: 0,
             doubted: BTreeSet::new(),
             up: false,
+            is_unsure: false,
             refreshed: None,
         };
         loop {
@@ -214,6 +215,9 @@ struct Asker {
     /// Leaders that did not answer in time.
     doubted: BTreeSet<i32>,
     up: bool,
+    /// Topics and leaders are to be asked for before anything else: a leader has moved, or the last
+    /// list lacked topics it had before.
+    is_unsure: bool,
     /// When topics and leaders were last asked for, with or without success.
     refreshed: Option<Stopwatch>,
 }
@@ -261,7 +265,7 @@ impl Asker {
         let started_at = self.clock.now();
         let mut failure = None;
         // Down: the list may have changed. Nobody to ask: metadata is all the life there is.
-        if !self.up || !self.layout.has_leaders() {
+        if !self.up || self.is_unsure || !self.layout.has_leaders() {
             failure = self.refresh(&deadline).err();
         }
         let layout = Arc::clone(&self.layout);
@@ -285,7 +289,7 @@ impl Asker {
 
     fn history(&mut self, questions: &[LogQuestion], timeout: Duration) -> Vec<LogHistory> {
         let deadline = Deadline::within(timeout);
-        if !self.up {
+        if !self.up || self.is_unsure {
             self.up = self.refresh(&deadline).is_ok();
         }
         let at: Vec<Vec<i64>> = questions.iter().map(history::asked_at).collect();
@@ -351,7 +355,7 @@ impl Asker {
         answers
     }
 
-    fn ask(&mut self, units: &[Unit<'_>], slots: usize, deadline: &Deadline) -> Outcome {
+    fn ask<'a>(&mut self, units: &[Unit<'a>], slots: usize, deadline: &Deadline) -> Outcome<'a> {
         let outcome = ask::ask(
             self.client.client(),
             units,
@@ -361,6 +365,7 @@ impl Asker {
             &self.stop,
         );
         self.doubted.clone_from(&outcome.overdue);
+        self.is_unsure |= !outcome.moved.is_empty();
         outcome
     }
 
@@ -372,6 +377,8 @@ impl Asker {
             (&mut self.topics, self.asked),
             deadline,
         )?;
+        // A list that stays short is not asked for again and again.
+        self.is_unsure = found.layout.kept > self.layout.kept;
         self.layout = Arc::new(found.layout);
         self.changes.extend(found.changes);
         if found.unreadable_names != self.unreadable_names {
@@ -436,14 +443,15 @@ fn end_and_start(layout: &Layout) -> Vec<Unit<'_>> {
 }
 
 /// Units with an error that fresh leaders may cure, or whose leader's connection broke.
-fn failed<'a>(units: &[Unit<'a>], outcome: &Outcome) -> Vec<Unit<'a>> {
+fn failed<'a>(units: &[Unit<'a>], outcome: &Outcome<'a>) -> Vec<Unit<'a>> {
     let is_failed = |unit: &&Unit<'_>| {
         let mut answers = outcome.answers[unit.slot..][..unit.at.len()].iter();
         answers.any(|answer| match answer {
             Some(Ok(_)) => false,
             Some(Err(code)) => code.is_about_leaders(),
             None => unit.leader.is_some_and(|leader| {
-                outcome.broken.contains(&leader) && !outcome.overdue.contains(&leader)
+                (outcome.broken.contains(&leader) || outcome.moved.contains(unit.topic))
+                    && !outcome.overdue.contains(&leader)
             }),
         })
     };

@@ -1,5 +1,7 @@
 //! The thread against librdkafka's mock cluster: faults that a real broker does not have on request.
 
+use std::sync::Mutex;
+
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
@@ -10,11 +12,30 @@ const SECOND: Duration = Duration::from_secs(1);
 
 type Mock = MockCluster<'static, DefaultProducerContext>;
 
+/// What librdkafka logs when it is asked about a partition whose leader it does not know; asking so
+/// may end the process, see [`super::super::ffi::admin::Questions::list_offsets`].
+const LEADER_UNKNOWN: &str = "query partition leaders";
+
 /// The thread under test, and who asks it.
 struct Asked {
     requests: mpsc::Sender<LogRequest>,
     stop: CancellationToken,
+    log: Log,
     thread: Option<std::thread::JoinHandle<Result<(), KafkaError>>>,
+}
+
+/// Log lines, collected.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Asked {
@@ -25,6 +46,8 @@ impl Asked {
         settings
             .properties
             .insert("reconnect.backoff.max.ms".into(), "200".into());
+        let debug = ("debug".into(), "metadata".into());
+        settings.properties.extend([debug]);
         let offsets = LogOffsets::new(
             ClusterName::new("mock"),
             settings,
@@ -33,10 +56,19 @@ impl Asked {
             stop.clone(),
         )
         .refresh_every(refresh_every);
-        let thread = std::thread::spawn(move || offsets.run());
+        let log = Log::default();
+        let lines = log.clone();
+        let thread = std::thread::spawn(move || {
+            let subscriber = tracing_subscriber::fmt()
+                .with_max_level(tracing::Level::TRACE)
+                .with_writer(move || lines.clone())
+                .finish();
+            tracing::subscriber::with_default(subscriber, || offsets.run())
+        });
         Self {
             requests,
             stop,
+            log,
             thread: Some(thread),
         }
     }
@@ -61,6 +93,13 @@ impl Asked {
         };
         self.requests.blocking_send(request).unwrap();
         answer.blocking_recv().unwrap()
+    }
+
+    /// How often librdkafka was asked about a partition whose leader it did not know.
+    fn questions_without_leader(&self) -> usize {
+        let log = String::from_utf8(self.log.0.lock().unwrap().clone()).unwrap();
+        assert!(log.contains("metadata"), "librdkafka's log is read");
+        log.matches(LEADER_UNKNOWN).count()
     }
 
     /// Fetches until `done`, for at most twenty seconds.
@@ -164,6 +203,26 @@ fn a_moved_leader_is_found_within_the_same_request() {
 }
 
 #[test]
+fn a_topic_whose_leader_moved_is_asked_about_when_its_leaders_are_known_again() {
+    let mock = mock(2);
+    let asked = Asked::new(&mock.bootstrap_servers(), REFRESH_EVERY);
+    asked.fetch_until("connects", |answer| ends(answer, "t") == "0 0");
+    mock.partition_leader("t", 0, Some(2)).unwrap();
+    // The list of topics does not come in time.
+    for broker in [1, 2] {
+        mock.broker_round_trip_time(broker, 2 * SECOND).unwrap();
+    }
+    assert_eq!(ends(&asked.fetch(3 * SECOND), "t"), "? 0");
+    let before = asked.questions_without_leader();
+    asked.fetch(Duration::from_millis(500));
+    for broker in [1, 2] {
+        mock.broker_round_trip_time(broker, Duration::ZERO).unwrap();
+    }
+    asked.fetch_until("found again", |answer| ends(answer, "t") == "0 0");
+    assert_eq!(asked.questions_without_leader(), before);
+}
+
+#[test]
 fn a_partition_without_leader_costs_only_itself() {
     let mock = mock(3);
     let asked = Asked::new(&mock.bootstrap_servers(), Duration::from_millis(1));
@@ -240,24 +299,16 @@ fn a_slow_broker_costs_its_partitions_and_one_timeout() {
     let mock = mock(2);
     let asked = Asked::new(&mock.bootstrap_servers(), REFRESH_EVERY);
     asked.fetch_until("connects", |answer| ends(answer, "t") == "0 0");
-    mock.broker_round_trip_time(2, 30 * SECOND).unwrap();
+    let round_trip = 60 * SECOND;
+    mock.broker_round_trip_time(2, round_trip).unwrap();
     let since = Stopwatch::start();
     let answer = asked.fetch(2 * SECOND);
     assert_eq!(ends(&answer, "t"), "0 ?");
     assert!(answer.connection.up);
-    assert!(
-        since.elapsed() < 4 * SECOND,
-        "bounded: {:?}",
-        since.elapsed()
-    );
-    // It is doubted now: the next beat does not wait for it as long.
-    let since = Stopwatch::start();
-    assert_eq!(ends(&asked.fetch(8 * SECOND), "t"), "0 ?");
-    assert!(
-        since.elapsed() < 5 * SECOND,
-        "doubted: {:?}",
-        since.elapsed()
-    );
+    // It is doubted now: the next beat does not wait for it as long as it might.
+    let patience = 30 * SECOND;
+    assert_eq!(ends(&asked.fetch(patience), "t"), "0 ?");
+    assert!(since.elapsed() < patience, "{:?}", since.elapsed());
 }
 
 #[test]

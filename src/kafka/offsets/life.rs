@@ -12,7 +12,7 @@ use super::{OffsetsReader, Topic, denied_text};
 use crate::clock::{Stopwatch, Timestamp};
 use crate::kafka::client::{KafkaClient, KafkaError, Start};
 use crate::kafka::ffi::Code;
-use crate::kafka::ffi::admin::Questions;
+use crate::kafka::ffi::admin::{Questions, TopicFacts};
 use crate::kafka::ffi::feed::{Arrival, Feed};
 use crate::lag::ids::TopicId;
 
@@ -72,7 +72,7 @@ pub(super) fn read(
         reader,
         client,
         feed,
-        rounds: Rounds::new(questions, name, topic.broker),
+        rounds: Rounds::new(client, questions, name, topic.broker),
         positions: Positions::new(life, topic.partitions, from_end),
         intake: Intake::default(),
         topic_id: None,
@@ -92,9 +92,7 @@ impl Life<'_> {
         while !self.reader.is_stopped() {
             // Without a group only errors and log lines come here; both go to the context.
             drop(self.client.poll(Duration::ZERO));
-            if self.rounds.ask_when_due(&self.positions, self.right_at) {
-                self.asked_at = self.reader.clock.now();
-            }
+            self.rounds.ask_when_due(&self.positions);
             while let Some(said) = self.rounds.said() {
                 if let Some(ended) = self.hear(said) {
                     return ended;
@@ -149,28 +147,41 @@ impl Life<'_> {
 
     fn hear(&mut self, said: Said) -> Option<Ended> {
         match said {
-            Said::Topic { id, partitions } => {
-                self.missing = 0;
-                let is_other = matches!((self.topic_id, id), (Some(old), Some(new)) if old != new);
-                if is_other || partitions < self.positions.count() {
-                    return Some(Ended::TopicChanged);
-                }
-                self.topic_id = id.or(self.topic_id);
-                if partitions > self.positions.count() {
-                    let cluster = self.reader.cluster.as_str();
-                    tracing::warn!(cluster, partitions, "the offsets topic has grown");
-                    self.positions.grow(partitions);
-                }
-            }
+            Said::Topic(facts) => return self.hear_topic(&facts),
             Said::NoTopic => {
                 self.missing += 1;
                 if self.missing >= MISSING_ANSWERS {
                     return Some(Ended::TopicChanged);
                 }
             }
-            Said::Denied => self.is_denied = true,
+            Said::Denied => {
+                self.is_denied = true;
+                let topic = &self.reader.settings.offsets_topic;
+                self.reader.set_problem(Some(denied_text(topic)));
+            }
             Said::Bounds(bounds) => self.place(&bounds),
             Said::Nothing(code) => self.reader.set_problem(Some(self.silence(code))),
+        }
+        None
+    }
+
+    fn hear_topic(&mut self, facts: &TopicFacts) -> Option<Ended> {
+        self.missing = 0;
+        let partitions = facts.partitions;
+        let is_other = matches!((self.topic_id, facts.id), (Some(old), Some(new)) if old != new);
+        if is_other || partitions < self.positions.count() {
+            return Some(Ended::TopicChanged);
+        }
+        self.topic_id = facts.id.or(self.topic_id);
+        if partitions > self.positions.count() {
+            let cluster = self.reader.cluster.as_str();
+            tracing::warn!(cluster, partitions, "the offsets topic has grown");
+            self.positions.grow(partitions);
+        }
+        let now = self.reader.clock.now();
+        let rounds = &mut self.rounds;
+        if rounds.ask_bounds(&self.positions, self.right_at, &facts.led) {
+            self.asked_at = now;
         }
         None
     }
