@@ -21,6 +21,8 @@ build: ## The program, in the dev profile: target/debug/lagline
 demo: build ## Build, start the demo and say what to look at (ARGS="..." goes to `lagline demo`)
 	@exec $(TARGET)/debug/lagline demo $(ARGS)
 
+# Tests wait for servers more than they compute: a third thread for two processors.
+test: export RUST_TEST_THREADS ?= $(shell echo $$(($$(nproc) * 3 / 2)))
 test: check deny services ## Formatting, lints, licences, and all tests against the real servers
 	$(CARGO) test --locked
 
