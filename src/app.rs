@@ -33,6 +33,7 @@ use crate::sinks::delivery::{FLUSH, Setup, Start, Worker};
 use crate::sinks::elasticsearch::ElasticSink;
 use crate::sinks::influxdb::InfluxSink;
 use crate::sinks::jsonl::Jsonl;
+use crate::sinks::prometheus::PrometheusSink;
 use crate::store::frame::Cursor;
 use crate::store::{FrameReader, Opened, Store, StoreSettings};
 
@@ -252,12 +253,13 @@ fn build_sinks(config: &Config) -> anyhow::Result<Vec<Built>> {
 /// The sink of a configured kind.
 ///
 /// # Errors
-/// When a certificate file cannot be read.
+/// When a certificate file cannot be read, or a secret cannot be sent.
 pub fn build_sink(kind: &SinkKind) -> anyhow::Result<Arc<dyn Sink>> {
     Ok(match kind {
         SinkKind::Influxdb(settings) => Arc::new(InfluxSink::new(settings.clone())?),
         SinkKind::Elasticsearch(settings) => Arc::new(ElasticSink::new(settings.clone())?),
         SinkKind::Jsonl(settings) => Arc::new(Jsonl::new(settings.clone())),
+        SinkKind::Prometheus(settings) => Arc::new(PrometheusSink::new(settings.clone())?),
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::secret::Secret;
 use super::section::Section;
 use super::{DAY, SECOND};
 use crate::points::Detail;
@@ -10,6 +11,7 @@ use crate::sinks::elasticsearch::{Auth, ElasticSettings, Mode};
 use crate::sinks::http::TlsSettings;
 use crate::sinks::influxdb::{InfluxSettings, Login, Target};
 use crate::sinks::jsonl::JsonlSettings;
+use crate::sinks::prometheus::{self, PrometheusSettings};
 
 /// One sink.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +26,7 @@ pub enum SinkKind {
     Influxdb(InfluxSettings),
     Elasticsearch(ElasticSettings),
     Jsonl(JsonlSettings),
+    Prometheus(PrometheusSettings),
 }
 
 impl SinkKind {
@@ -33,6 +36,7 @@ impl SinkKind {
             SinkKind::Influxdb(_) => "influxdb",
             SinkKind::Elasticsearch(_) => "elasticsearch",
             SinkKind::Jsonl(_) => "jsonl",
+            SinkKind::Prometheus(_) => "prometheus_remote_write",
         }
     }
 }
@@ -40,10 +44,11 @@ impl SinkKind {
 type Read = fn(&Section<'_>) -> Option<SinkKind>;
 
 /// Every kind and how it is read.
-const KINDS: [(&str, Read); 3] = [
+const KINDS: [(&str, Read); 4] = [
     ("influxdb", influxdb),
     ("elasticsearch", elasticsearch),
     ("jsonl", jsonl),
+    ("prometheus_remote_write", prometheus),
 ];
 
 /// Reads `[sinks.NAME]`: exactly one kind below it.
@@ -201,6 +206,34 @@ fn jsonl(section: &Section<'_>) -> Option<SinkKind> {
     section.require("path");
     let path = section.path_of("path")?;
     Some(SinkKind::Jsonl(JsonlSettings { path }))
+}
+
+fn prometheus(section: &Section<'_>) -> Option<SinkKind> {
+    section.require("url");
+    let url = section.url("url");
+    if section.has_secret("username") && section.has_secret("token") {
+        section.problem("expected only one of `username` and `token_file`");
+    }
+    let login = login(section);
+    let token = section.secret("token");
+    let auth = match (login, token) {
+        (Some(Login { username, password }), _) => prometheus::Auth::Basic { username, password },
+        (None, Some(token)) => prometheus::Auth::Bearer(token),
+        (None, None) => prometheus::Auth::None,
+    };
+    let headers = section.section("headers");
+    let header = |name: String| {
+        let value = headers.string(&name)?;
+        Some((name, Secret::new(value)))
+    };
+    let headers = headers.keys().into_iter().filter_map(header).collect();
+    let tls = tls(&section.section("tls"));
+    Some(SinkKind::Prometheus(PrometheusSettings {
+        url: url?,
+        auth,
+        headers,
+        tls,
+    }))
 }
 
 /// `username` with `password_file`.

@@ -1,5 +1,6 @@
 use std::io;
 
+use super::sinks::SinkKind;
 use super::*;
 
 /// Loads with a small environment and one readable secret file.
@@ -70,6 +71,10 @@ fn fills_in_the_environment_and_secret_files() {
         [clusters.a.kafka]
         bootstrap_servers = ["${BROKER}"]
         sasl = { mechanism = "PLAIN", username = "u", password = "${SECRET}" }
+        [sinks.p.prometheus_remote_write]
+        url = "http://h/api/v1/write"
+        token_file = "/secret"
+        headers = { "X-Scope-OrgID" = "${SECRET}" }
         [server]
         token_file = "/secret"
         "#,
@@ -83,6 +88,14 @@ fn fills_in_the_environment_and_secret_files() {
     assert_eq!(
         config.server.token.as_ref().unwrap().reveal(),
         "from-a-file"
+    );
+    let SinkKind::Prometheus(prometheus) = &config.sinks["p"].kind else {
+        panic!("remote write");
+    };
+    let (name, value) = &prometheus.headers[0];
+    assert_eq!(
+        (name.as_str(), value.reveal()),
+        ("X-Scope-OrgID", "from-the-environment")
     );
     let shown = format!("{config:?}");
     assert!(!shown.contains("from-"), "{shown}");
@@ -198,6 +211,11 @@ fn names_what_is_missing_or_contradicts() {
             "[sinks.i.influxdb]\nurl = \"http://h\"\nv1 = { database = \"d\" }\nv3 = { database = \"d\" }",
             "exactly one of `v1`, `v2` and `v3`",
             "two targets",
+        ),
+        (
+            "[sinks.p.prometheus_remote_write]\nurl = \"http://h\"\nusername = \"u\"\npassword_file = \"/secret\"\ntoken_file = \"/secret\"",
+            "only one of `username` and `token_file`",
+            "two logins",
         ),
     ] {
         let shown = problems(text);

@@ -7,8 +7,6 @@
 //! ratios are floats, `stale` is a boolean. `up` is an integer 0 or 1, so that it can be averaged
 //! and compared everywhere like Prometheus' own `up`.
 
-use serde_json::{Value as Json, json};
-
 /// One of the measurements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Measurement {
@@ -548,42 +546,3 @@ const SINK_FIELDS: &[FieldInfo] = &[
         "Age of the oldest beat that is not delivered yet; 0 when none waits.",
     ),
 ];
-
-/// The catalogue as JSON: the text of `schemas/points.json`.
-pub fn as_json() -> String {
-    let measurements: Vec<Json> = CATALOGUE.iter().map(measurement_json).collect();
-    let catalogue = json!({
-        "description": "Every measurement lagline writes. A field that is not known is absent.",
-        "measurements": measurements,
-    });
-    format!("{catalogue:#}\n")
-}
-
-fn measurement_json(info: &MeasurementInfo) -> Json {
-    let tags: Vec<Json> = info
-        .tags
-        .iter()
-        .map(|tag| {
-            json!({ "name": tag.name, "description": tag.description, "optional": tag.optional })
-        })
-        .collect();
-    let fields: Vec<Json> = info
-        .fields
-        .iter()
-        .map(|field| {
-            json!({
-                "name": field.name,
-                "type": field.kind.as_str(),
-                "unit": field.unit.as_str(),
-                "description": field.description,
-                "optional": field.optional,
-            })
-        })
-        .collect();
-    json!({
-        "name": info.measurement.name(),
-        "description": info.description,
-        "tags": tags,
-        "fields": fields,
-    })
-}

@@ -15,21 +15,23 @@ use crate::store::frame::Frame;
 mod catalogue;
 mod fields;
 mod json;
+mod metric;
 mod owned;
 mod place;
 mod row;
 #[doc(hidden)]
 pub mod sample;
+mod schema;
 
-pub use catalogue::{
-    CATALOGUE, FieldInfo, FieldKind, Measurement, MeasurementInfo, TagInfo, Unit, as_json,
-};
+pub use catalogue::{CATALOGUE, FieldInfo, FieldKind, Measurement, MeasurementInfo, TagInfo, Unit};
 pub use fields::{Totals, Value, totals_of};
 pub(crate) use json::write_text;
 pub use json::{BadPoint, read_json, write_json};
+pub use metric::{Metric, metrics};
 pub use owned::{OwnedPoint, OwnedValue, UnknownName};
 pub use place::{Detail, Place, places, row_count};
 pub use row::Row;
+pub use schema::as_json;
 
 /// Points of one request, oldest beat first.
 #[derive(Clone, Debug, Default)]

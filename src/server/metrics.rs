@@ -480,3 +480,6 @@ fn store(out: &mut Exposition, state: &State) {
     out.family("lagline_store_corrupt_frames_total", Kind::Counter, help)
         .sample("", health.corrupt_frames);
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ pub mod identity;
 pub mod influxdb;
 pub mod jsonl;
 pub mod names;
+pub mod prometheus;
 #[cfg(test)]
 pub(crate) mod stub;
 
@@ -46,6 +47,12 @@ pub trait Sink: Send + Sync + fmt::Debug {
 
     /// Whether requests must be sent strictly one after the other.
     fn is_ordered(&self) -> bool {
+        false
+    }
+
+    /// Whether a request must not hold points of two beats: then sending it again sends what was
+    /// written last, and nothing older.
+    fn has_one_beat_a_request(&self) -> bool {
         false
     }
 }
@@ -188,6 +195,20 @@ pub fn kinds() -> &'static [Kind] {
                 "",
                 "the batch that was being written when the process was killed is written again",
             )],
+        },
+        Kind {
+            name: "prometheus_remote_write",
+            description: "Prometheus, VictoriaMetrics and what else takes remote write.",
+            guarantees: &[
+                once(
+                    "Prometheus",
+                    "the same sample is taken once; without `out_of_order_time_window` an older one that is there already is refused and becomes a dead letter",
+                ),
+                at_least_once(
+                    "VictoriaMetrics",
+                    "once with `-dedup.minScrapeInterval` set, otherwise both are kept",
+                ),
+            ],
         },
     ];
     KINDS

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::http::{Request, Response};
+use axum::http::{HeaderValue, Request, Response};
 use flate2::read::GzDecoder;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -18,8 +18,19 @@ pub(crate) struct Asked {
     /// Path and query.
     pub(crate) target: String,
     pub(crate) authorization: Option<String>,
-    /// Unpacked.
+    /// The others, names in lower case.
+    pub(crate) headers: Vec<(String, String)>,
+    /// Unpacked; what is no text is replaced.
     pub(crate) body: String,
+    /// Unpacked.
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Asked {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_str())
+    }
 }
 
 /// What the server answers.
@@ -96,19 +107,26 @@ async fn read(request: Request<Body>) -> Asked {
         let value = parts.headers.get(name)?;
         Some(value.to_str().unwrap().to_owned())
     };
-    let bytes = to_bytes(body, usize::MAX).await.unwrap();
-    let mut text = String::new();
-    if header("content-encoding").as_deref() == Some("gzip") {
-        GzDecoder::new(&bytes[..])
-            .read_to_string(&mut text)
-            .unwrap();
-    } else {
-        text.push_str(std::str::from_utf8(&bytes).unwrap());
-    }
+    let packed = to_bytes(body, usize::MAX).await.unwrap();
+    let bytes = match header("content-encoding").as_deref() {
+        Some("gzip") => {
+            let mut bytes = Vec::new();
+            GzDecoder::new(&packed[..]).read_to_end(&mut bytes).unwrap();
+            bytes
+        }
+        Some("snappy") => snap::raw::Decoder::new().decompress_vec(&packed).unwrap(),
+        _ => packed.to_vec(),
+    };
+    let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
+    let headers = parts.headers.iter();
     Asked {
         method: parts.method.to_string(),
         target: parts.uri.to_string(),
         authorization: header("authorization"),
-        body: text,
+        headers: headers
+            .map(|(name, value)| (name.as_str().to_owned(), text(value)))
+            .collect(),
+        body: String::from_utf8_lossy(&bytes).into_owned(),
+        bytes,
     }
 }

@@ -65,7 +65,12 @@ const CORE_LIBRARIES: &[&str] = &["rustc_hash"];
 
 /// A Kafka reader, and a sink that is one and not any.
 const READERS: &[&str] = &["kafka::offsets", "kafka::log_offsets"];
-const CONCRETE_SINKS: &[&str] = &["sinks::influxdb", "sinks::elasticsearch", "sinks::jsonl"];
+const CONCRETE_SINKS: &[&str] = &[
+    "sinks::influxdb",
+    "sinks::elasticsearch",
+    "sinks::jsonl",
+    "sinks::prometheus",
+];
 
 /// Where a call that clippy.toml forbids may be allowed: the clock asks the time, the wiring
 /// spawns.

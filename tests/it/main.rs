@@ -26,6 +26,7 @@ mod kill;
 mod lagline;
 mod log_offsets;
 mod program;
+mod prometheus;
 mod reader;
 mod removal_rule;
 mod security;

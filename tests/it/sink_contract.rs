@@ -114,7 +114,7 @@ async fn killed_and_restarted(bench: &impl Bench, first: i64, expected: &mut Exp
     const KILLS: u64 = 200;
     for kill in 0..=KILLS {
         let from = cursor.lock().unwrap().clone();
-        let (worker, mut health) = worker(bench, &frames, &cursor, from);
+        let (worker, mut health) = worker(bench.sink(), &frames, &cursor, from);
         // The last one has time: a slow server is no failure.
         let until = match kill {
             KILLS => Duration::from_secs(120),
@@ -143,8 +143,10 @@ async fn all_settled(health: &mut watch::Receiver<SinkHealth>, rows: u64) {
     }
 }
 
-fn worker(
-    bench: &impl Bench,
+/// A worker that delivers what follows `cursor` of the frames, in small requests, and keeps its
+/// cursor in `kept`.
+pub fn worker(
+    sink: Arc<dyn Sink>,
     frames: &[Arc<Frame>],
     kept: &Arc<Mutex<Cursor>>,
     cursor: Cursor,
@@ -156,7 +158,7 @@ fn worker(
         .collect();
     let setup = Setup {
         name: "contract".to_owned(),
-        sink: bench.sink(),
+        sink,
         settings: DeliverySettings {
             max_points: 20,
             ..DeliverySettings::default()
@@ -171,7 +173,7 @@ fn worker(
     Worker::new(setup, Frames(left), Kept(Arc::clone(kept)))
 }
 
-struct Frames(std::collections::VecDeque<Arc<Frame>>);
+pub struct Frames(std::collections::VecDeque<Arc<Frame>>);
 
 impl FrameSource for Frames {
     async fn next(&mut self) -> Next {
@@ -182,7 +184,7 @@ impl FrameSource for Frames {
     }
 }
 
-struct Kept(Arc<Mutex<Cursor>>);
+pub struct Kept(Arc<Mutex<Cursor>>);
 
 impl CursorStore for Kept {
     fn stage(&self, _sink: &str, cursor: Cursor) {
@@ -192,7 +194,7 @@ impl CursorStore for Kept {
 
 /// The number whose sample beat is a while ago, but young enough for every server: one that was
 /// just started takes points of the last hours only.
-fn newest_seq() -> i64 {
+pub fn newest_seq() -> i64 {
     let now = Clock::system().now().minus(Duration::from_secs(1_800));
     Timestamp::ms_since(now, sample::BEAT) / 10_000
 }

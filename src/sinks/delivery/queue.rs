@@ -58,10 +58,12 @@ pub(super) struct Queue {
     cut: u64,
     max_points: usize,
     max_bytes: usize,
+    /// Points of two beats are never cut into one batch.
+    one_beat: bool,
 }
 
 impl Queue {
-    pub(super) fn new(max_points: usize, max_bytes: usize) -> Self {
+    pub(super) fn new(max_points: usize, max_bytes: usize, one_beat: bool) -> Self {
         Self {
             waiting: VecDeque::new(),
             filling: Batch::new(),
@@ -69,6 +71,7 @@ impl Queue {
             cut: 0,
             max_points: max_points.max(1),
             max_bytes,
+            one_beat,
         }
     }
 
@@ -84,6 +87,13 @@ impl Queue {
     /// Adds what is selected of a frame; says how many points that were.
     pub(super) fn add(&mut self, frame: &Arc<Frame>, selection: &Selection) -> u64 {
         let mut points = 0;
+        let is_other_beat = self
+            .filling
+            .get(0)
+            .is_some_and(|point| point.at() != frame.beat);
+        if self.one_beat && is_other_beat {
+            self.close();
+        }
         selection.each(frame, &mut |place| {
             self.filling.push(frame, place);
             points += 1;
@@ -152,5 +162,37 @@ impl Queue {
             batch,
             is_retry: false,
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::points::sample;
+    use crate::sinks::delivery::DeliverySettings;
+
+    /// The beats of each batch that three frames are cut into, two of them of one beat.
+    fn beats(one_beat: bool) -> Vec<Vec<i64>> {
+        let selection = Selection::new(&DeliverySettings::default(), Duration::from_secs(10));
+        let mut queue = Queue::new(20, 1_000_000, one_beat);
+        for frame in [sample::small(1), sample::sinks(1), sample::small(2)] {
+            queue.add(&frame, &selection);
+        }
+        let mut all = Vec::new();
+        while let Some(work) = queue.take(usize::MAX) {
+            let mut beats: Vec<_> = work.batch.iter().map(|point| point.at().as_ms()).collect();
+            beats.dedup();
+            all.push(beats);
+        }
+        all
+    }
+
+    #[test]
+    fn beats_share_a_request_unless_the_sink_may_not() {
+        let [first, second] = [1, 2].map(|seq| sample::beat_of(seq).as_ms());
+        assert_eq!(beats(false), [vec![first, second], vec![second]]);
+        assert_eq!(beats(true), [vec![first], vec![second]]);
     }
 }

@@ -93,6 +93,7 @@ impl<S: FrameSource + 'static, C: CursorStore> Worker<S, C> {
         let settings = &setup.settings;
         let limit = settings.max_points.max(1);
         let ledger = Ledger::new(setup.cursor.clone());
+        let one_beat = setup.sink.has_one_beat_a_request();
         let (health, watched) = watch::channel(SinkHealth {
             settled: setup.cursor.clone(),
             max_points: limit,
@@ -100,7 +101,7 @@ impl<S: FrameSource + 'static, C: CursorStore> Worker<S, C> {
         });
         let worker = Self {
             selection: Selection::new(settings, setup.interval),
-            queue: Queue::new(limit, settings.max_bytes),
+            queue: Queue::new(limit, settings.max_bytes, one_beat),
             setup,
             source: Reading::new(source),
             cursors,
