@@ -82,7 +82,7 @@ impl App {
         let (workers, sink_handles) = start_sinks(sinks, &config, &store, &clock, &stops.sinks);
         let (cluster_threads, clusters) =
             clusters::start(&config, &store, &clock, &stops.clusters)?;
-        let state = Arc::new(server::State::new(
+        let state = server::State::new(
             clusters.clone(),
             sink_handles.clone(),
             store.clone(),
@@ -90,7 +90,8 @@ impl App {
             config.interval,
             clock.clone(),
             log_level,
-        ));
+        );
+        let state = Arc::new(state.stopped_by(stops.server.clone()));
         if let Some(cluster) = clusters.first() {
             let (beats, stop) = (cluster.latest.clone(), stops.server.clone());
             let state = Arc::clone(&state);
@@ -100,7 +101,7 @@ impl App {
                 stop,
             ));
         }
-        let server = spawn(server::serve(listener, state, stops.server.clone()));
+        let server = spawn(server::serve(listener, state));
         let scheduler = Scheduler {
             interval: config.interval,
             clock: clock.clone(),
@@ -233,10 +234,12 @@ fn open_store(config: &StoreConfig) -> anyhow::Result<(Store, Vec<thread::JoinHa
         store,
         writer,
         loader,
+        historian,
     } = Store::open(config.path.as_deref(), settings)?;
     let writer = spawn_thread("store writer", move || writer.run())?;
     let loader = spawn_thread("store loader", move || loader.run())?;
-    Ok((store, vec![writer, loader]))
+    let historian = spawn_thread("historian", move || historian.run())?;
+    Ok((store, vec![writer, loader, historian]))
 }
 
 type Built = (String, SinkConfig, Arc<dyn Sink>);

@@ -47,6 +47,9 @@ struct Answer {
     groups: Vec<serde_json::Value>,
     #[serde(default)]
     clusters: Vec<ClusterLine>,
+    /// The cursor of the next page.
+    #[serde(default)]
+    next: Option<String>,
 }
 
 /// Says why a cluster's groups are not in the list.
@@ -81,7 +84,14 @@ pub(super) fn run(arguments: &GroupsArguments) -> Result<(), Failure> {
     for status in &arguments.status {
         query.push(("status", status.word().to_owned()));
     }
-    let answer: Answer = arguments.server.ask("/api/v1/groups", &query)?;
+    let mut answer: Answer = arguments.server.ask("/api/v1/groups", &query)?;
+    while let Some(next) = answer.next.take() {
+        let mut query = query.clone();
+        query.push(("cursor", next));
+        let page: Answer = arguments.server.ask("/api/v1/groups", &query)?;
+        answer.groups.extend(page.groups);
+        answer.next = page.next;
+    }
     for cluster in &answer.clusters {
         if let Some(note) = &cluster.note {
             output::complain(&format!("{}: {}", visible(&cluster.cluster), visible(note)));

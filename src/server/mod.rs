@@ -3,7 +3,7 @@
 //! Nothing here computes lag or judges: everything is read from the latest evaluations, the sinks'
 //! health and the store. No answer waits for Kafka.
 
-mod api;
+pub mod api;
 mod auth;
 mod burrow;
 mod exposition;
@@ -25,7 +25,7 @@ use axum::middleware::{self, Next};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Timestamp};
@@ -43,6 +43,8 @@ use crate::store::frame::SinkRow;
 const BODY_MAX: usize = 64 << 10;
 /// A cluster that does not answer for this long does not keep lagline from being ready.
 const UNREACHABLE_GRACE_MS: i64 = 60_000;
+/// Streams of events that may be open at once.
+const STREAMS_MAX: usize = 256;
 
 /// What the server knows of a cluster.
 #[derive(Clone, Debug)]
@@ -133,6 +135,10 @@ pub struct State {
     pub log_level: LogLevel,
     /// This machine's name, for Burrow's answers.
     pub host: String,
+    /// Cancelled when the server stops: streams end.
+    stop: CancellationToken,
+    /// One for each stream that may be open.
+    streams: Arc<Semaphore>,
     metrics: metrics::Cache,
 }
 
@@ -159,8 +165,16 @@ impl State {
             clock,
             log_level,
             host: host(),
+            stop: CancellationToken::new(),
+            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             metrics: metrics::Cache::default(),
         }
+    }
+
+    /// The server ends when `stop` is cancelled.
+    #[must_use]
+    pub fn stopped_by(self, stop: CancellationToken) -> Self {
+        Self { stop, ..self }
     }
 
     /// Drops the text of `/metrics` when there are newer evaluations: the next scraper wants those.
@@ -219,15 +233,12 @@ pub async fn bind(listen: SocketAddr) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// Serves until `stop` is cancelled; answers under way are finished.
+/// Serves until the state's `stop` is cancelled; answers under way are finished, streams end.
 ///
 /// # Errors
 /// When the listener fails for good.
-pub async fn serve(
-    listener: TcpListener,
-    state: Arc<State>,
-    stop: CancellationToken,
-) -> std::io::Result<()> {
+pub async fn serve(listener: TcpListener, state: Arc<State>) -> std::io::Result<()> {
+    let stop = state.stop.clone();
     axum::serve(listener, router(state))
         .with_graceful_shutdown(stop.cancelled_owned())
         .await
@@ -238,7 +249,7 @@ pub fn router(state: Arc<State>) -> Router {
     Router::new()
         .route("/health", get(health::health))
         .route("/ready", get(health::ready))
-        .route("/api/v1/groups", get(api::groups))
+        .merge(api::routes())
         .method_not_allowed_fallback(other_method)
         .fallback(fallback)
         .layer(middleware::from_fn_with_state(Arc::clone(&state), guard))

@@ -53,6 +53,11 @@ impl Dictionary {
         Some(known.id)
     }
 
+    /// The number of a name that is in memory.
+    pub(super) fn number(&self, name: &str) -> Option<u32> {
+        self.by_name.get(name).map(|known| known.id)
+    }
+
     /// Notes a name that is in the file.
     pub(super) fn insert(&mut self, id: u32, name: &Arc<str>, seq: Seq) {
         self.by_id.insert(id, Arc::clone(name));

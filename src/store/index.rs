@@ -18,6 +18,8 @@ pub(super) struct Entry {
     pub(super) through: u64,
     /// Bytes of the encoded frame.
     pub(super) bytes: u32,
+    /// The number of the cluster's name; none for the sinks' own state.
+    pub(super) cluster: Option<u32>,
     /// On disk.
     pub(super) is_stored: bool,
 }
@@ -139,6 +141,7 @@ mod tests {
                 rows: *rows,
                 through: 0,
                 bytes: 1,
+                cluster: None,
                 is_stored: false,
             });
         }

@@ -109,9 +109,10 @@ impl Journal {
                 rows: unsql(row.get(2)?),
                 through: unsql(row.get(3)?),
                 bytes: row.get(4)?,
+                cluster: row.get(5)?,
                 is_stored: true,
             };
-            let cluster: Option<u32> = row.get(5)?;
+            let cluster = entry.cluster;
             beats.insert(cluster, entry.beat);
             if row.get(6)? {
                 running.insert(cluster, (entry.seq, entry.beat));
@@ -343,6 +344,29 @@ pub(super) fn read_parts(
         row.get_ref(0)?.as_blob().map(Box::from).map_err(Into::into)
     })?;
     rows.collect()
+}
+
+/// Piece number `place` of a frame.
+pub(super) fn read_part(
+    connection: &Connection,
+    seq: Seq,
+    place: usize,
+) -> Result<Option<Box<[u8]>>, rusqlite::Error> {
+    let place = i64::try_from(place).unwrap_or(i64::MAX);
+    connection
+        .prepare_cached("SELECT bytes FROM part WHERE id = ?1")?
+        .query_row([seq.0 * PARTS_PER_FRAME + place], |row| {
+            row.get_ref(0)?.as_blob().map(Box::from).map_err(Into::into)
+        })
+        .optional()
+}
+
+/// Every number of a name: there may be several.
+pub(super) fn find_names(connection: &Connection, name: &str) -> Result<Vec<u32>, rusqlite::Error> {
+    connection
+        .prepare_cached("SELECT id FROM name WHERE text = ?1")?
+        .query_map([name], |row| row.get(0))?
+        .collect()
 }
 
 /// The number of a name that is in the file.

@@ -1,10 +1,10 @@
 //! The store: what lagline remembers, in one SQLite file.
 //!
 //! An evaluation is appended here before anything else sees it; every sink is a reader with its
-//! own cursor. [`Store`] is the handle for async code; [`Writer`] and [`Loader`] are the two
-//! threads behind it, spawned by `app`: the one owns the file and writes a beat in one
-//! transaction, the other reads and decodes for readers that are behind, so that neither waits for
-//! the other. Without a path the tail in memory is all there is.
+//! own cursor. [`Store`] is the handle for async code; three threads stand behind it, spawned by
+//! `app`, so that none waits for another: [`Writer`] owns the file and writes a beat in one
+//! transaction, [`Loader`] reads and decodes for sinks that are behind, [`Historian`] answers
+//! questions about the past. Without a path the tail in memory is all there is.
 //!
 //! Not here: what a point is (`points`), retries and dead letters (`sinks::delivery`), the moment
 //! of a beat (`scheduler`).
@@ -19,6 +19,7 @@ mod index;
 mod journal;
 mod loader;
 mod names;
+pub mod query;
 mod reader;
 mod retention;
 pub mod sample;
@@ -40,6 +41,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 pub use self::error::StoreError;
 use self::frame::{Counts, Cursor, Frame, Seq, SinkRow};
 pub use self::loader::Loader;
+pub use self::query::Historian;
 pub use self::reader::FrameReader;
 pub use self::writer::Writer;
 use crate::clock::Timestamp;
@@ -216,6 +218,8 @@ pub struct Opened {
     pub writer: Writer,
     /// Runs on its own thread until every handle is gone.
     pub loader: Loader,
+    /// Runs on its own thread until every handle is gone.
+    pub historian: Historian,
 }
 
 /// The store. Cheap to clone.
@@ -226,6 +230,8 @@ pub struct Store {
     command_permits: Arc<Semaphore>,
     loads: SyncSender<Load>,
     load_permits: Arc<Semaphore>,
+    questions: SyncSender<query::Question>,
+    question_permits: Arc<Semaphore>,
 }
 
 impl Store {
@@ -245,7 +251,9 @@ impl Store {
         let (commands, command_queue) = std::sync::mpsc::sync_channel(APPENDS_WAITING);
         let (loads, load_queue) = std::sync::mpsc::sync_channel(LOADS_WAITING);
         let shared = Arc::new(Shared::new(path, settings, &mut loaded, lock_file));
+        let (questions, question_queue) = std::sync::mpsc::sync_channel(query::WAITING);
         let loader = Loader::new(Arc::clone(&shared), load_queue)?;
+        let historian = Historian::new(Arc::clone(&shared), question_queue)?;
         let writer = Writer::new(Arc::clone(&shared), command_queue, journal, &loaded)?;
         let store = Store {
             shared,
@@ -253,11 +261,14 @@ impl Store {
             command_permits: Arc::new(Semaphore::new(APPENDS_WAITING)),
             loads,
             load_permits: Arc::new(Semaphore::new(LOADS_WAITING)),
+            questions,
+            question_permits: Arc::new(Semaphore::new(query::WAITING)),
         };
         Ok(Opened {
             store,
             writer,
             loader,
+            historian,
         })
     }
 

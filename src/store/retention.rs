@@ -111,6 +111,7 @@ mod tests {
             rows: 1,
             through: 1,
             bytes: 40_920,
+            cluster: None,
             is_stored: true,
         };
         (1..=count).map(entry).collect()

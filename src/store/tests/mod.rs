@@ -23,14 +23,14 @@ use crate::points::sample;
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A store with its threads, which end with it.
-struct Running {
-    store: Store,
+pub(super) struct Running {
+    pub(super) store: Store,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Running {
     #[track_caller]
-    fn open(path: Option<&Path>, settings: StoreSettings) -> Self {
+    pub(super) fn open(path: Option<&Path>, settings: StoreSettings) -> Self {
         Self::try_open(path, settings).unwrap()
     }
 
@@ -38,17 +38,19 @@ impl Running {
         let opened = Store::open(path, settings)?;
         let writer = opened.writer;
         let loader = opened.loader;
+        let historian = opened.historian;
         Ok(Self {
             store: opened.store,
             threads: vec![
                 std::thread::spawn(move || writer.run()),
                 std::thread::spawn(move || loader.run()),
+                std::thread::spawn(move || historian.run()),
             ],
         })
     }
 
     /// Closes the store as a shutdown does, and lets go of the file.
-    async fn close(self) {
+    pub(super) async fn close(self) {
         self.store.close().await;
         self.drop_all();
     }
@@ -63,14 +65,14 @@ impl Running {
 }
 
 /// A directory for one test, with a path for the store in it.
-fn place() -> (tempfile::TempDir, PathBuf) {
+pub(super) fn place() -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("lagline.db");
     (directory, path)
 }
 
 /// The evaluation of a sample frame.
-fn evaluation(seq: i64) -> Arc<Evaluation> {
+pub(super) fn evaluation(seq: i64) -> Arc<Evaluation> {
     evaluation_of(&sample::small(seq))
 }
 
@@ -82,7 +84,7 @@ fn evaluation_of(frame: &Frame) -> Arc<Evaluation> {
 }
 
 /// The same evaluation for another cluster.
-fn renamed(evaluation: &Evaluation, cluster: &str) -> Arc<Evaluation> {
+pub(super) fn renamed(evaluation: &Evaluation, cluster: &str) -> Arc<Evaluation> {
     Arc::new(Evaluation {
         cluster: ClusterName::new(cluster),
         ..evaluation.clone()
@@ -90,7 +92,7 @@ fn renamed(evaluation: &Evaluation, cluster: &str) -> Arc<Evaluation> {
 }
 
 /// Appends the sample evaluation of beat number `seq`.
-async fn append(store: &Store, seq: i64) -> Appended {
+pub(super) async fn append(store: &Store, seq: i64) -> Appended {
     let beat = sample::beat_of(seq);
     store
         .append(vec![evaluation(seq)], Vec::new(), beat)

@@ -38,6 +38,8 @@ const RETRY: Duration = Duration::from_secs(5);
 struct Made {
     frame: Arc<Frame>,
     encoded: Arc<Encoded>,
+    /// The number of the cluster's name.
+    cluster: Option<u32>,
 }
 
 /// The writing thread.
@@ -270,7 +272,11 @@ impl Writer {
             rows,
             body,
         });
-        Some(Made { frame, encoded })
+        Some(Made {
+            frame,
+            encoded,
+            cluster,
+        })
     }
 
     fn note_unencodable(&self, error: &EncodeError) {
@@ -286,13 +292,19 @@ impl Writer {
         let has_file = self.journal.is_some();
         let first_pending = self.pending.front().map(|frame| frame.seq);
         let mut state = self.shared.state();
-        for Made { frame, encoded } in made {
+        for Made {
+            frame,
+            encoded,
+            cluster,
+        } in made
+        {
             state.index.push(Entry {
                 seq: frame.seq,
                 beat: frame.beat,
                 rows: frame.rows,
                 through: 0,
                 bytes: u32::try_from(encoded.len()).unwrap_or(u32::MAX),
+                cluster: *cluster,
                 is_stored: has_file && first_pending.is_none_or(|pending| frame.seq < pending),
             });
             state.tail.push(frame, Arc::clone(encoded));

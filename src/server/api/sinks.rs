@@ -1,0 +1,90 @@
+//! `/api/v1/sinks`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{RawQuery, State as Extract};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::Refusal;
+use super::params::{Parameter, Query};
+use crate::clock::Timestamp;
+use crate::server::health::state_words;
+use crate::server::{SinkHandle, State};
+
+pub(super) const PARAMETERS: &[Parameter] = &[];
+
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Sinks {
+    sinks: Vec<Sink>,
+    /// The newest frame of the journal: where a sink without lag is.
+    newest_seq: i64,
+}
+
+/// A sink. Counts are rows: points at full detail. `offered = delivered + filtered + rejected +
+/// expired + waiting` always holds.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Sink {
+    sink: String,
+    kind: &'static str,
+    /// starting, delivering, retrying, misconfigured or stopped.
+    state: &'static str,
+    /// Why it does not deliver, with the next step.
+    reason: Option<String>,
+    since_ms: Option<i64>,
+    /// The last frame all of whose rows are settled.
+    settled_seq: Option<i64>,
+    /// Age of the oldest beat that is not settled; null when none waits.
+    oldest_waiting_s: Option<i64>,
+    offered: u64,
+    delivered: u64,
+    /// Left out by the sink's own options.
+    filtered: u64,
+    /// Refused for good by the server: in the dead letters.
+    rejected: u64,
+    /// Fell off the journal, or were too old, before they could be delivered.
+    expired: u64,
+    waiting: u64,
+    /// Why a point was refused for good the last time.
+    last_rejection: Option<String>,
+}
+
+/// Every sink, in the order of the configuration.
+pub(super) async fn sinks(
+    Extract(state): Extract<Arc<State>>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Sinks>, Refusal> {
+    let now = state.clock.now();
+    Query::read(query.as_deref(), PARAMETERS, now)?;
+    let sinks = state.sinks.iter();
+    Ok(Json(Sinks {
+        sinks: sinks.map(|handle| sink(&state, handle, now)).collect(),
+        newest_seq: state.store.newest().0,
+    }))
+}
+
+fn sink(state: &State, handle: &SinkHandle, now: Timestamp) -> Sink {
+    let health = handle.health.borrow().clone();
+    let (word, why) = state_words(&health.state);
+    let standing = state.store.standing(&handle.name);
+    let oldest = standing.as_ref().and_then(|standing| standing.oldest);
+    let row = standing.as_ref().map(|it| it.row(&handle.name, now));
+    let counts = row.map(|row| row.counts).unwrap_or_default();
+    Sink {
+        sink: handle.name.clone(),
+        kind: handle.kind,
+        state: word,
+        reason: why.map(|(reason, _)| reason.to_owned()),
+        since_ms: why.map(|(_, since)| since.as_ms()),
+        settled_seq: standing.map(|standing| standing.cursor.seq.0),
+        oldest_waiting_s: oldest.map(|beat| now.ms_since(beat).max(0) / 1000),
+        offered: counts.offered,
+        delivered: counts.delivered,
+        filtered: counts.filtered,
+        rejected: counts.rejected,
+        expired: counts.expired,
+        waiting: counts.waiting(),
+        last_rejection: health.last_rejection,
+    }
+}
