@@ -444,6 +444,12 @@ fn sinks(out: &mut Exposition, state: &State) {
     for (labels, _, row) in &all {
         family.sample(labels.as_str(), row.oldest_waiting_s);
     }
+    let help = "Holes: times of which the sink has missed beats for good.";
+    let mut family = out.family("lagline_sink_holes", Kind::Gauge, help);
+    for (labels, _, row) in &all {
+        let holes = state.store.holes(&row.sink).len();
+        family.sample(labels.as_str(), u64::try_from(holes).unwrap_or(u64::MAX));
+    }
     let help = "1 when the sink takes what it is sent.";
     let mut family = out.family("lagline_sink_up", Kind::Gauge, help);
     for (labels, health, _) in &all {

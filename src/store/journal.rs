@@ -2,7 +2,7 @@
 //!
 //! It knows nothing of when to write, of the tail or of readers; the writer does.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::codec::Encoded;
 use super::error::StoreError;
 use super::frame::{Counts, Cursor, Seq};
+use super::holes::PastHole;
 use super::index::Entry;
 use super::schema;
 use crate::clock::Timestamp;
@@ -61,6 +62,7 @@ pub(super) struct Loaded {
     pub(super) through: u64,
     pub(super) next_name: u32,
     pub(super) cursors: HashMap<String, CursorRow>,
+    pub(super) holes: BTreeMap<String, Vec<PastHole>>,
     /// The newest frame of each cluster (none: of the sinks).
     pub(super) last_beats: Vec<(Option<u32>, Timestamp)>,
     /// The newest frame with statuses of each cluster.
@@ -93,6 +95,7 @@ impl Journal {
         let mut loaded = Loaded {
             next_name: self.next_name()?,
             cursors: self.cursors()?,
+            holes: self.holes()?,
             ..Loaded::default()
         };
         let mut beats: HashMap<Option<u32>, Timestamp> = HashMap::new();
@@ -168,6 +171,26 @@ impl Journal {
         rows.collect()
     }
 
+    fn holes(&self) -> Result<BTreeMap<String, Vec<PastHole>>, rusqlite::Error> {
+        let mut statement = self.0.prepare(
+            "SELECT sink, first_seq, last_seq, after_ms, before_ms, rows, why FROM hole
+             ORDER BY sink, first_seq",
+        )?;
+        let mut rows = statement.query([])?;
+        let mut holes: BTreeMap<String, Vec<PastHole>> = BTreeMap::new();
+        while let Some(row) = rows.next()? {
+            holes.entry(row.get(0)?).or_default().push(PastHole {
+                first: Seq(row.get(1)?),
+                last: Seq(row.get(2)?),
+                after: row.get::<_, Option<i64>>(3)?.map(Timestamp::from_ms),
+                before: Timestamp::from_ms(row.get(4)?),
+                rows: unsql(row.get(5)?),
+                why: row.get(6)?,
+            });
+        }
+        Ok(holes)
+    }
+
     /// Writes all of it in one transaction: one fsync.
     pub(super) fn write(&mut self, write: &Write<'_>) -> Result<(), rusqlite::Error> {
         let transaction = self
@@ -188,6 +211,9 @@ impl Journal {
         }
         for (sink, row) in write.cursors {
             upsert_cursor(&transaction, sink, row)?;
+        }
+        for (sink, holes) in write.holes {
+            replace_holes(&transaction, sink, holes)?;
         }
         transaction.commit()
     }
@@ -252,6 +278,8 @@ pub(super) struct Write<'a> {
     pub(super) names: &'a [(u32, Arc<str>)],
     pub(super) frames: &'a [NewFrame],
     pub(super) cursors: &'a [(String, CursorRow)],
+    /// All holes of each of these sinks.
+    pub(super) holes: &'a [(String, Vec<PastHole>)],
 }
 
 fn delete(connection: &Connection, seq: Seq) -> Result<(), rusqlite::Error> {
@@ -329,6 +357,32 @@ fn upsert_cursor(
             sql(counts.rejected),
             sql(counts.expired),
         ])?;
+    Ok(())
+}
+
+fn replace_holes(
+    connection: &Connection,
+    sink: &str,
+    holes: &[PastHole],
+) -> Result<(), rusqlite::Error> {
+    connection
+        .prepare_cached("DELETE FROM hole WHERE sink = ?1")?
+        .execute([sink])?;
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO hole (sink, first_seq, last_seq, after_ms, before_ms, rows, why)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?;
+    for hole in holes {
+        insert.execute(params![
+            sink,
+            hole.first.0,
+            hole.last.0,
+            hole.after.map(Timestamp::as_ms),
+            hole.before.as_ms(),
+            sql(hole.rows),
+            hole.why,
+        ])?;
+    }
     Ok(())
 }
 

@@ -15,6 +15,7 @@ pub mod codec;
 mod dictionary;
 mod error;
 pub mod frame;
+mod holes;
 mod index;
 mod journal;
 mod loader;
@@ -39,7 +40,8 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 pub use self::error::StoreError;
-use self::frame::{Counts, Cursor, Frame, Seq, SinkRow};
+use self::frame::{Counts, Cursor, Frame, Hole, Seq, SinkRow};
+pub use self::holes::PastHole;
 pub use self::loader::Loader;
 pub use self::query::Historian;
 pub use self::reader::FrameReader;
@@ -179,6 +181,7 @@ struct State {
     index: index::Index,
     tail: tail::Tail,
     cursors: HashMap<String, Staged>,
+    holes: holes::Holes,
     health: StoreHealth,
 }
 
@@ -205,8 +208,10 @@ impl Shared {
         lock(&self.state)
     }
 
-    fn has_dirty_cursors(&self) -> bool {
-        self.state().cursors.values().any(|staged| staged.is_dirty)
+    /// Whether cursors or holes wait to be written.
+    fn has_staged(&self) -> bool {
+        let state = self.state();
+        state.holes.is_dirty() || state.cursors.values().any(|staged| staged.is_dirty)
     }
 }
 
@@ -381,6 +386,16 @@ impl Store {
         state.cursors.insert(sink.to_owned(), staged);
     }
 
+    /// Notes what a sink has missed: durable with, or before, the cursor that is moved over it.
+    pub fn stage_hole(&self, sink: &str, hole: &Hole) {
+        self.shared.state().holes.note(sink, hole);
+    }
+
+    /// What a sink has missed, oldest first.
+    pub fn holes(&self, sink: &str) -> Vec<PastHole> {
+        self.shared.state().holes.of(sink).to_vec()
+    }
+
     /// How far a sink is. None without a cursor.
     pub fn standing(&self, sink: &str) -> Option<Standing> {
         let state = self.shared.state();
@@ -445,6 +460,7 @@ impl Shared {
             cursors: (loaded.cursors.iter())
                 .map(|(sink, row)| (sink.clone(), staged(row)))
                 .collect(),
+            holes: holes::Holes::loaded(std::mem::take(&mut loaded.holes)),
             health: StoreHealth {
                 durable: path.is_some(),
                 reason: path.is_none().then(|| {

@@ -71,6 +71,23 @@ const MIGRATIONS: &[&str] = &[
         reason TEXT NOT NULL
     ) STRICT;
     ",
+    // 2: what sinks have missed; finding status changes.
+    "
+    -- Frames that were gone or broken when a sink came to them.
+    CREATE TABLE hole (
+        sink TEXT NOT NULL,
+        first_seq INTEGER NOT NULL,
+        last_seq INTEGER NOT NULL,
+        after_ms INTEGER,                      -- beat of the frame before; null: there was none
+        before_ms INTEGER NOT NULL,            -- beat of the frame behind
+        rows INTEGER NOT NULL,
+        why TEXT NOT NULL,
+        PRIMARY KEY (sink, first_seq)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE INDEX status_change_by_beat ON status_change (beat_ms);
+    CREATE INDEX status_change_by_group ON status_change (consumer_group, beat_ms);
+    ",
 ];
 
 /// The version this program writes.

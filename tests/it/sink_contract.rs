@@ -14,7 +14,7 @@ use lagline::sinks::delivery::{
 };
 use lagline::sinks::jsonl::{Jsonl, JsonlSettings};
 use lagline::sinks::{Repeated, Sink};
-use lagline::store::frame::{Cursor, Frame, Next, Seq};
+use lagline::store::frame::{Cursor, Frame, Hole, Next, Seq};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -189,6 +189,10 @@ pub struct Kept(Arc<Mutex<Cursor>>);
 impl CursorStore for Kept {
     fn stage(&self, _sink: &str, cursor: Cursor) {
         *self.0.lock().unwrap() = cursor;
+    }
+
+    fn note_hole(&self, _sink: &str, hole: &Hole) {
+        panic!("nothing is missing here: {hole:?}");
     }
 }
 

@@ -12,6 +12,7 @@ use super::params::{Parameter, Query};
 use crate::clock::Timestamp;
 use crate::server::health::state_words;
 use crate::server::{SinkHandle, State};
+use crate::store::PastHole;
 
 pub(super) const PARAMETERS: &[Parameter] = &[];
 
@@ -48,6 +49,20 @@ pub(super) struct Sink {
     waiting: u64,
     /// Why a point was refused for good the last time.
     last_rejection: Option<String>,
+    /// What the sink has missed, oldest first.
+    holes: Vec<Hole>,
+}
+
+/// Frames that were gone from the journal, or broken, when the sink came to them.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Hole {
+    /// Beat of the last frame before the hole; null when the sink had nothing before.
+    after_ms: Option<i64>,
+    /// Beat of the first frame behind it.
+    before_ms: i64,
+    rows: u64,
+    /// expired, or why the frames could not be read.
+    why: String,
 }
 
 /// Every sink, in the order of the configuration.
@@ -86,5 +101,20 @@ fn sink(state: &State, handle: &SinkHandle, now: Timestamp) -> Sink {
         expired: counts.expired,
         waiting: counts.waiting(),
         last_rejection: health.last_rejection,
+        holes: state
+            .store
+            .holes(&handle.name)
+            .into_iter()
+            .map(hole)
+            .collect(),
+    }
+}
+
+fn hole(hole: PastHole) -> Hole {
+    Hole {
+        after_ms: hole.after.map(Timestamp::as_ms),
+        before_ms: hole.before.as_ms(),
+        rows: hole.rows,
+        why: hole.why,
     }
 }

@@ -1,7 +1,7 @@
 //! Delivery on the real store.
 
 use super::{CursorStore, FrameSource};
-use crate::store::frame::{Cursor, Next};
+use crate::store::frame::{Cursor, Hole, Next};
 use crate::store::{FrameReader, Store};
 
 impl FrameSource for FrameReader {
@@ -13,5 +13,9 @@ impl FrameSource for FrameReader {
 impl CursorStore for Store {
     fn stage(&self, sink: &str, cursor: Cursor) {
         self.stage_cursor(sink, cursor);
+    }
+
+    fn note_hole(&self, sink: &str, hole: &Hole) {
+        self.stage_hole(sink, hole);
     }
 }

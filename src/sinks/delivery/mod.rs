@@ -22,7 +22,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::config::patterns::Patterns;
 pub use crate::points::Detail;
-use crate::store::frame::{Cursor, Next};
+use crate::store::frame::{Cursor, Hole, Next};
 
 mod backoff;
 mod flights;
@@ -49,6 +49,9 @@ pub trait FrameSource: Send {
 pub trait CursorStore: Send + Sync {
     /// Keeps how far `sink` is, durably soon; never waits.
     fn stage(&self, sink: &str, cursor: Cursor);
+
+    /// Keeps what `sink` has missed, not later than the cursor that is moved over it; never waits.
+    fn note_hole(&self, sink: &str, hole: &Hole);
 }
 
 /// The options every sink has, in its `delivery` table.

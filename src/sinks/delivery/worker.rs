@@ -209,6 +209,7 @@ impl<S: FrameSource + 'static, C: CursorStore> Worker<S, C> {
                     why,
                     "frames are missing for this sink"
                 );
+                self.cursors.note_hole(&self.setup.name, &hole);
                 self.ledger.hole(&hole);
             }
         }

@@ -1,5 +1,6 @@
 //! Opening: what is refused, and in which words; what a restart finds.
 
+use super::super::schema::VERSION;
 use super::*;
 
 #[track_caller]
@@ -50,10 +51,8 @@ fn a_newer_file_is_refused_and_not_touched() {
     drop(file);
     let before = std::fs::read(&path).unwrap();
     let said = refusal(&path);
-    assert!(
-        said.contains("(file version 99, this one knows up to 1): upgrade lagline"),
-        "{said}"
-    );
+    let expected = format!("(file version 99, this one knows up to {VERSION}): upgrade lagline");
+    assert!(said.contains(&expected), "{said}");
     assert_eq!(std::fs::read(&path).unwrap(), before);
 }
 
@@ -88,7 +87,7 @@ fn the_file_is_set_up_for_durability_and_for_shrinking() {
     };
     assert_eq!(pragma("journal_mode"), "wal");
     assert_eq!(pragma("auto_vacuum"), "2", "incremental");
-    assert_eq!(pragma("user_version"), "1");
+    assert_eq!(pragma("user_version"), VERSION.to_string());
     drop(file);
     let writer = super::super::schema::open(&path).unwrap();
     let synchronous: i64 = writer

@@ -186,7 +186,16 @@ async fn a_hole_is_counted_right_when_the_cursor_itself_fell_off() {
     let hole = is_hole(next(&mut reader).await);
     assert_eq!((hole.first, hole.last), (Seq(6), Seq(13)));
     assert_eq!(hole.rows, rows[5..13].iter().sum::<u64>());
+    // What the sink has missed is known from now on.
+    assert_eq!(running.store.holes("slow"), []);
+    running.store.stage_hole("slow", &hole);
+    let holes = running.store.holes("slow");
+    let seen = (holes[0].first, holes[0].rows, holes[0].before);
+    assert_eq!(seen, (Seq(6), hole.rows, sample::beat_of(14)));
     drop(reader);
+    running.close().await;
+    let running = Running::open(Some(&path), keep(60));
+    assert_eq!(running.store.holes("slow"), holes, "also after a start");
     running.close().await;
 }
 

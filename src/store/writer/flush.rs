@@ -10,6 +10,7 @@ use super::Writer;
 use crate::clock::Stopwatch;
 use crate::store::error::write_trouble;
 use crate::store::frame::Seq;
+use crate::store::holes::PastHole;
 use crate::store::journal::{CursorRow, Journal, NewFrame, Pages, Write};
 use crate::store::lock;
 use crate::store::retention::{Need, pages_for, plan};
@@ -22,6 +23,19 @@ const CHANGES_AT_ONCE: u32 = 10_000;
 
 /// Free pages that are given back to the file system at once: 16 MiB.
 const SHRINK_PAGES: u64 = 4096;
+
+/// What is written of the sinks.
+#[derive(Debug, Default)]
+struct Sinks {
+    cursors: Vec<(String, CursorRow)>,
+    holes: Vec<(String, Vec<PastHole>)>,
+}
+
+impl Sinks {
+    fn is_empty(&self) -> bool {
+        self.cursors.is_empty() && self.holes.is_empty()
+    }
+}
 
 /// Trouble with the disk.
 #[derive(Debug)]
@@ -54,14 +68,14 @@ impl Writer {
     fn try_flush(&mut self) -> Result<(), rusqlite::Error> {
         self.reopen()?;
         loop {
-            let cursors = self.dirty_cursors();
-            if self.pending.is_empty() && cursors.is_empty() {
+            let staged = self.staged();
+            if self.pending.is_empty() && staged.is_empty() {
                 return Ok(());
             }
             let count = self.slice();
             let is_last = count == self.pending.len();
-            let cursors = if is_last { cursors } else { Vec::new() };
-            self.write(count, &cursors)?;
+            let staged = if is_last { staged } else { Sinks::default() };
+            self.write(count, &staged)?;
             if is_last {
                 return Ok(());
             }
@@ -85,14 +99,19 @@ impl Writer {
         Ok(())
     }
 
-    fn dirty_cursors(&self) -> Vec<(String, CursorRow)> {
+    /// What of the sinks is not in the file: read at one moment, so that no cursor is behind a hole
+    /// that is not there.
+    fn staged(&self) -> Sinks {
         let state = self.shared.state();
         let dirty = state.cursors.iter().filter(|(_, staged)| staged.is_dirty);
-        let mut rows: Vec<_> = dirty
+        let mut cursors: Vec<_> = dirty
             .map(|(sink, staged)| (sink.clone(), staged.row.clone()))
             .collect();
-        rows.sort_by(|a, b| a.0.cmp(&b.0));
-        rows
+        cursors.sort_by(|a, b| a.0.cmp(&b.0));
+        Sinks {
+            cursors,
+            holes: state.holes.unsaved(),
+        }
     }
 
     /// How many pending frames go into one transaction: at least one.
@@ -110,11 +129,7 @@ impl Writer {
     }
 
     /// Writes the first `count` pending frames, and deletes what has to go for them.
-    fn write(
-        &mut self,
-        count: usize,
-        cursors: &[(String, CursorRow)],
-    ) -> Result<(), rusqlite::Error> {
+    fn write(&mut self, count: usize, staged: &Sinks) -> Result<(), rusqlite::Error> {
         let Some(journal) = &mut self.journal else {
             return Ok(());
         };
@@ -144,7 +159,8 @@ impl Writer {
             delete: &plan.delete,
             names: &names,
             frames,
-            cursors,
+            cursors: &staged.cursors,
+            holes: &staged.holes,
         })?;
         self.logged += (needed + plan.delete.len() as u64 * 4) * pages.size;
         if let Some((id, _)) = names.last() {
@@ -159,7 +175,8 @@ impl Writer {
             // Also when the tail still has it: the limits of the journal are the same for all.
             state.index.remove(seq);
         }
-        for (sink, row) in cursors {
+        state.holes.saved(&staged.holes);
+        for (sink, row) in &staged.cursors {
             if let Some(staged) = state.cursors.get_mut(sink)
                 && staged.row == *row
             {

@@ -347,7 +347,7 @@ impl Writer {
         match &self.trouble {
             Some(trouble) if trouble.tried.elapsed() < RETRY => {}
             Some(_) => self.flush(),
-            None if self.shared.has_dirty_cursors() => self.flush(),
+            None if self.shared.has_staged() => self.flush(),
             None => {}
         }
     }

@@ -476,6 +476,12 @@ async fn a_hole_in_the_journal_counts_as_expired() {
     world.run(seconds(1)).await;
     assert_eq!(world.counts(), [81, 11, 0, 0, 70]);
     assert_eq!(world.cursor().seq.0, 5);
+    let holes = world.holes.lock().unwrap();
+    let holes: Vec<_> = holes
+        .iter()
+        .map(|it| (it.first.0, it.last.0, it.rows))
+        .collect();
+    assert_eq!(holes, [(2, 4, 70)]);
 }
 
 #[tokio::test(start_paused = true)]

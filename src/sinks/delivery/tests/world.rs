@@ -201,6 +201,7 @@ pub(super) struct World {
     head: watch::Sender<usize>,
     read: Arc<Mutex<usize>>,
     cursor: Arc<Mutex<Cursor>>,
+    pub(super) holes: Arc<Mutex<Vec<Hole>>>,
     pub(super) server: Arc<Server>,
     pub(super) clock: Clock,
     pub(super) start: Instant,
@@ -241,7 +242,10 @@ impl FrameSource for Source {
     }
 }
 
-pub(super) struct Cursors(Arc<Mutex<Cursor>>);
+pub(super) struct Cursors {
+    cursor: Arc<Mutex<Cursor>>,
+    holes: Arc<Mutex<Vec<Hole>>>,
+}
 
 impl CursorStore for Cursors {
     fn stage(&self, sink: &str, cursor: Cursor) {
@@ -251,9 +255,16 @@ impl CursorStore for Cursors {
             0,
             "a cursor stands behind settled frames: {cursor:?}"
         );
-        let mut known = self.0.lock().unwrap();
+        let mut known = self.cursor.lock().unwrap();
         assert!(cursor.seq > known.seq, "a cursor goes forward");
         *known = cursor;
+    }
+
+    fn note_hole(&self, sink: &str, hole: &Hole) {
+        assert_eq!(sink, "test");
+        let cursor = self.cursor.lock().unwrap().seq;
+        assert!(cursor < hole.first, "known before the cursor is behind it");
+        self.holes.lock().unwrap().push(hole.clone());
     }
 }
 
@@ -295,6 +306,7 @@ impl World {
             head: watch::channel(0).0,
             read: Arc::default(),
             cursor: Arc::default(),
+            holes: Arc::default(),
             server: Arc::new(server),
             clock: Clock::manual(sample::BEAT),
             start,
@@ -393,7 +405,11 @@ impl World {
             rng: fastrand::Rng::with_seed(self.seed),
             stop: stop.clone(),
         };
-        Worker::new(setup, source, Cursors(Arc::clone(&self.cursor)))
+        let cursors = Cursors {
+            cursor: Arc::clone(&self.cursor),
+            holes: Arc::clone(&self.holes),
+        };
+        Worker::new(setup, source, cursors)
     }
 
     /// Runs a worker for so much virtual time, then kills it. Its last word about its health.
