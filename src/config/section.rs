@@ -123,6 +123,12 @@ impl<'a> Section<'a> {
         self.table.is_some()
     }
 
+    /// Whether a table is written at `key`.
+    pub fn has_table(&self, key: &str) -> bool {
+        self.item(key)
+            .is_some_and(|(item, _)| item.as_table_like().is_some())
+    }
+
     /// Notes a problem with the section as a whole.
     pub fn problem(&self, message: impl Into<String>) {
         self.source.problem(self.at.clone(), &self.path, message);

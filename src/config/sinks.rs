@@ -9,7 +9,7 @@ use crate::points::Detail;
 use crate::sinks::delivery::{DeliverySettings, Partitions, Start};
 use crate::sinks::elasticsearch::{Auth, ElasticSettings, Mode};
 use crate::sinks::http::TlsSettings;
-use crate::sinks::influxdb::{InfluxSettings, Login, Target};
+use crate::sinks::influxdb::{Bootstrap, InfluxSettings, Login, Profile, Target};
 use crate::sinks::jsonl::JsonlSettings;
 use crate::sinks::prometheus::{self, PrometheusSettings};
 
@@ -101,6 +101,22 @@ fn influxdb(section: &Section<'_>) -> Option<SinkKind> {
     };
     let gzip = section.boolean("gzip").unwrap_or(true);
     let owner_fields = section.boolean("owner_fields").unwrap_or(false);
+    let profile = section.choice(
+        "profile",
+        &[
+            ("lagline", Profile::Lagline),
+            ("telegraf-burrow", Profile::TelegrafBurrow),
+        ],
+    );
+    let bootstrap = bootstrap(section);
+    if bootstrap.is_some() && matches!(target, Some(Target::V3 { .. })) {
+        section.problem_at("bootstrap", "InfluxDB 3 makes its databases by itself");
+    }
+    if bootstrap.as_ref().is_some_and(|b| b.downsampled.is_some())
+        && profile == Some(Profile::TelegrafBurrow)
+    {
+        section.problem_at("bootstrap", "`downsampled` needs `profile = \"lagline\"`");
+    }
     let tls = tls(&section.section("tls"));
     Some(SinkKind::Influxdb(InfluxSettings {
         url: url?,
@@ -108,7 +124,24 @@ fn influxdb(section: &Section<'_>) -> Option<SinkKind> {
         gzip,
         tls,
         owner_fields,
+        profile: profile.unwrap_or_default(),
+        bootstrap,
     }))
+}
+
+/// `bootstrap`: true, or a table with what to make.
+fn bootstrap(section: &Section<'_>) -> Option<Bootstrap> {
+    if !section.has_table("bootstrap") {
+        let is_wanted = section.boolean("bootstrap").unwrap_or(false);
+        return is_wanted.then(Bootstrap::default);
+    }
+    let table = section.section("bootstrap");
+    let wanted = Bootstrap {
+        retention: table.duration("retention", DAY..=3650 * DAY),
+        downsampled: table.duration("downsampled", DAY..=3650 * DAY),
+    };
+    table.finish();
+    Some(wanted)
 }
 
 fn influx_v1(section: &Section<'_>) -> Option<Target> {

@@ -18,9 +18,10 @@ pub(crate) mod stub;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::points::Batch;
+use crate::points::{Batch, Measurement};
 
 /// A boxed future, so that sinks of all kinds fit into one list.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -42,6 +43,17 @@ pub trait Sink: Send + Sync + fmt::Debug {
         Box::pin(async { Ok(()) })
     }
 
+    /// What `prepare` made or changed on the server since this was last asked, each in a few words,
+    /// for the log.
+    fn take_made(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Whether points of this measurement are written; the others are left out before they come.
+    fn takes(&self, _measurement: Measurement) -> bool {
+        true
+    }
+
     /// Asks the server, without writing anything, whether `write` can work.
     fn check(&self) -> BoxFuture<'_, Result<CheckReport, CheckError>>;
 
@@ -54,6 +66,25 @@ pub trait Sink: Send + Sync + fmt::Debug {
     /// written last, and nothing older.
     fn has_one_beat_a_request(&self) -> bool {
         false
+    }
+}
+
+/// What a sink made on its server and nobody has been told yet; kept when making the rest fails or
+/// is cancelled.
+#[derive(Debug, Default)]
+pub struct Made(Mutex<Vec<String>>);
+
+impl Made {
+    /// Notes one thing.
+    pub fn push(&self, what: String) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push(what);
+    }
+
+    /// Everything noted since the last time.
+    pub fn take(&self) -> Vec<String> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut all)
     }
 }
 

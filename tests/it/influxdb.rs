@@ -8,7 +8,7 @@ use lagline::clock::{Clock, Timestamp};
 use lagline::config::secret::Secret;
 use lagline::points::{Batch, Measurement, OwnedPoint, OwnedValue};
 use lagline::sinks::http::TlsSettings;
-use lagline::sinks::influxdb::{InfluxSettings, InfluxSink, Login, Target};
+use lagline::sinks::influxdb::{Bootstrap, InfluxSettings, InfluxSink, Login, Profile, Target};
 use lagline::sinks::{Repeated, Sink, WriteError};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value as Json;
@@ -26,6 +26,8 @@ fn sink(database: &Database, target: Target) -> InfluxSink {
         gzip: true,
         tls: TlsSettings::default(),
         owner_fields: true,
+        profile: Profile::default(),
+        bootstrap: None,
     })
     .unwrap()
 }
@@ -53,7 +55,7 @@ fn now() -> Timestamp {
 
 /// Runs a statement in a database; an empty name for none.
 pub fn query(influxdb: &Database, name: &str, text: &str) -> Json {
-    let text = utf8_percent_encode(text, NON_ALPHANUMERIC);
+    let [name, text] = [name, text].map(|text| utf8_percent_encode(text, NON_ALPHANUMERIC));
     influxdb
         .send("POST", &format!("/query?db={name}&q={text}"), "", b"")
         .accepted()
@@ -361,4 +363,197 @@ async fn victoria_metrics_takes_the_second_interface_and_keeps_each_point_once()
     for one in &series {
         assert_eq!(one["values"].as_array().unwrap().len(), 1, "{one}");
     }
+}
+
+/// The rows of a statement about a database: the cells as texts, one row a line.
+fn rows(influxdb: &Database, name: &str, text: &str) -> String {
+    let answer = query(influxdb, name, text);
+    let mut lines = String::new();
+    for series in answer["results"][0]["series"].as_array().unwrap() {
+        for row in series["values"].as_array().into_iter().flatten() {
+            let cells = row.as_array().unwrap().iter().map(Json::to_string);
+            lines += &format!(
+                "{} {}\n",
+                series["name"],
+                cells.collect::<Vec<_>>().join(" ")
+            );
+        }
+    }
+    lines
+}
+
+fn bootstrapping(influxdb: &Database, target: Target, wanted: Bootstrap) -> InfluxSink {
+    InfluxSink::new(InfluxSettings {
+        url: influxdb.url().parse().unwrap(),
+        target,
+        gzip: true,
+        tls: TlsSettings::default(),
+        owner_fields: false,
+        profile: Profile::default(),
+        bootstrap: Some(wanted),
+    })
+    .unwrap()
+}
+
+fn month_and_year() -> Bootstrap {
+    let day = Duration::from_secs(86_400);
+    Bootstrap {
+        retention: Some(30 * day),
+        downsampled: Some(365 * day),
+    }
+}
+
+#[tokio::test]
+async fn bootstrap_makes_the_database_its_retention_and_its_continuous_queries_once() {
+    let influxdb = Database::shared(DatabaseKind::InfluxDb);
+    let name = format!("{} \"x\"", unique("made"));
+    let sink = bootstrapping(&influxdb, v1(&name), month_and_year());
+    let report = sink.check().await.unwrap();
+    assert!(report.lines[1].contains("bootstrap makes it"), "{report:?}");
+    sink.prepare().await.unwrap();
+    let made = sink.take_made();
+    assert_eq!(made[0], format!("database {name:?}"));
+    assert_eq!(made[1], "retention policy \"lagline_5m\"");
+    assert!(made[2].starts_with("continuous query \"kafka_"), "{made:?}");
+    assert_eq!(made.len(), 8, "{made:?}");
+    sink.prepare().await.unwrap();
+    assert!(sink.take_made().is_empty(), "the second time all is there");
+
+    let identifier = format!("\"{}\"", name.replace('"', "\\\""));
+    let show = format!("SHOW RETENTION POLICIES ON {identifier}");
+    let policies = rows(&influxdb, "", &show);
+    assert!(policies.contains("\"autogen\" \"720h0m0s\""), "{policies}");
+    assert!(
+        policies.contains("\"lagline_5m\" \"8760h0m0s\""),
+        "{policies}"
+    );
+
+    // What the queries do, done at once instead of every five minutes.
+    let at = now().minus(Duration::from_secs(600));
+    sink.write(&everything("prod", at)).await.unwrap();
+    let queries = query(&influxdb, "", "SHOW CONTINUOUS QUERIES");
+    let all = queries["results"][0]["series"].as_array().unwrap();
+    let ours = all.iter().find(|series| series["name"] == *name).unwrap();
+    for row in ours["values"].as_array().unwrap() {
+        let text = row[1].as_str().unwrap();
+        assert!(text.contains("RESAMPLE EVERY 5m FOR 1h"), "{text}");
+        let select = text.split(" BEGIN ").nth(1).unwrap();
+        let select = select.trim_end_matches(" END");
+        let select = select.replace(" GROUP BY ", " WHERE time > now() - 1h GROUP BY ");
+        let answer = query(&influxdb, &name, &select);
+        let written = answer["results"][0]["series"][0]["values"][0][1].as_u64();
+        assert!(written.is_some_and(|n| n > 0), "{select}: {answer}");
+    }
+    let kept = "SELECT lag, status_code FROM lagline_5m.kafka_lag_partition WHERE \"group\" = 'payments' GROUP BY *";
+    let answer = query(&influxdb, &name, kept);
+    let series = &answer["results"][0]["series"][0];
+    assert_eq!(series["tags"]["partition"], "0");
+    assert_eq!(series["values"][0][1], 101, "{answer}");
+    assert_eq!(series["values"][0][2], 4, "{answer}");
+}
+
+#[tokio::test]
+async fn bootstrap_changes_nothing_that_is_there() {
+    let influxdb = Database::shared(DatabaseKind::InfluxDb);
+    let name = created(&influxdb, " WITH DURATION 1d NAME \"mine\"");
+    let show = format!("SHOW RETENTION POLICIES ON \"{name}\"");
+    let before = rows(&influxdb, "", &show);
+    let wanted = Bootstrap {
+        downsampled: None,
+        ..month_and_year()
+    };
+    let sink = bootstrapping(&influxdb, v1(&name), wanted);
+    sink.prepare().await.unwrap();
+    assert!(sink.take_made().is_empty());
+    assert_eq!(rows(&influxdb, "", &show), before);
+
+    // What is missing joins it: another policy to write to, and queries that read from it.
+    let target = Target::V1 {
+        database: name.clone(),
+        retention_policy: Some("lag".to_owned()),
+        login: None,
+    };
+    let sink = bootstrapping(&influxdb, target, month_and_year());
+    sink.prepare().await.unwrap();
+    assert_eq!(sink.take_made()[0], "retention policy \"lag\"");
+    let after = rows(&influxdb, "", &show);
+    assert!(after.starts_with(&before), "{after}");
+    assert!(after.contains("\"lag\" \"720h0m0s\""), "{after}");
+    sink.write(&everything("prod", now())).await.unwrap();
+    let queries = rows(&influxdb, "", "SHOW CONTINUOUS QUERIES");
+    let reads_from_it = format!("FROM \\\"{name}\\\".lag.kafka_lag_group ");
+    assert!(queries.contains(&reads_from_it), "{queries}");
+}
+
+#[tokio::test]
+async fn a_login_that_may_not_make_anything_is_said() {
+    let influxdb = Database::start_with(
+        DatabaseKind::InfluxDb,
+        &[("INFLUXDB_HTTP_AUTH_ENABLED", "true")],
+    );
+    let create = "CREATE USER me WITH PASSWORD 'hunter2' WITH ALL PRIVILEGES";
+    query(&influxdb, "", create);
+    let create = utf8_percent_encode("CREATE USER you WITH PASSWORD 'hunter3'", NON_ALPHANUMERIC);
+    let create = format!("/query?u=me&p=hunter2&q={create}");
+    influxdb.send("POST", &create, "", b"").accepted();
+    for (username, password, makes) in [("me", "hunter2", true), ("you", "hunter3", false)] {
+        let target = Target::V1 {
+            database: unique("lag"),
+            retention_policy: None,
+            login: Some(Login {
+                username: username.to_owned(),
+                password: Secret::new(password),
+            }),
+        };
+        let sink = bootstrapping(&influxdb, target, Bootstrap::default());
+        match sink.prepare().await {
+            Ok(()) => assert!(makes),
+            Err(WriteError::Misconfigured { reason }) => {
+                assert!(!makes && !reason.contains("hunter"), "{reason}");
+                assert!(
+                    reason.contains("not authorized") || reason.contains("403"),
+                    "{reason}"
+                );
+            }
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_telegraf_profile_writes_what_telegraf_writes() {
+    let influxdb = Database::shared(DatabaseKind::InfluxDb);
+    let name = created(&influxdb, "");
+    let sink = InfluxSink::new(InfluxSettings {
+        url: influxdb.url().parse().unwrap(),
+        target: v1(&name),
+        gzip: true,
+        tls: TlsSettings::default(),
+        owner_fields: false,
+        profile: Profile::TelegrafBurrow,
+        bootstrap: None,
+    })
+    .unwrap();
+    let batch = everything("prod", now());
+    sink.write(&batch).await.unwrap();
+    sink.write(&batch).await.unwrap();
+    for (measurement, theirs, field) in [
+        (Measurement::Group, "burrow_group", "status_code"),
+        (Measurement::Partition, "burrow_partition", "status_code"),
+        (Measurement::TopicOffset, "burrow_topic", "offset"),
+    ] {
+        assert!(sink.takes(measurement));
+        let answer = query(
+            &influxdb,
+            &name,
+            &format!("SELECT count(\"{field}\") FROM {theirs}"),
+        );
+        let found = &answer["results"][0]["series"][0]["values"][0][1];
+        assert_eq!(*found, count(&batch, measurement), "{theirs}");
+    }
+    assert!(!sink.takes(Measurement::Cluster));
+    let measurements = rows(&influxdb, &name, "SHOW MEASUREMENTS");
+    assert_eq!(measurements.lines().count(), 3, "{measurements}");
+    let tags = rows(&influxdb, &name, "SHOW TAG KEYS FROM burrow_partition");
+    assert!(tags.contains("\"owner\""), "{tags}");
 }

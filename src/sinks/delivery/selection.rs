@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{DeliverySettings, Partitions};
 use crate::config::patterns::Patterns;
 use crate::lag::evaluation::{Evaluation, Status};
-use crate::points::{Detail, Place, places};
+use crate::points::{Detail, Measurement, Place, places};
 use crate::store::frame::{Body, Frame, StatusChange};
 
 /// A sink's options about what is delivered.
@@ -18,6 +18,8 @@ pub struct Selection {
     partitions: Partitions,
     /// Milliseconds between two beats that are wanted.
     every_ms: i64,
+    /// The measurements that the sink takes at all.
+    taken: Vec<Measurement>,
 }
 
 impl Selection {
@@ -35,7 +37,14 @@ impl Selection {
             topics: settings.topics.clone(),
             partitions: settings.partitions,
             every_ms: i64::try_from(every_ms).unwrap_or(i64::MAX).max(1),
+            taken: Measurement::ALL.to_vec(),
         }
+    }
+
+    /// The same without the measurements that `takes` says no to.
+    pub fn only(mut self, takes: impl Fn(Measurement) -> bool) -> Self {
+        self.taken.retain(|measurement| takes(*measurement));
+        self
     }
 
     /// Calls `f` for each place that is wanted, in the frame's order.
@@ -47,7 +56,7 @@ impl Selection {
                 changes,
             } => (evaluation, changes),
             Body::Sinks(_) => {
-                if is_wanted_beat {
+                if is_wanted_beat && self.taken.contains(&Measurement::Sink) {
                     places(frame, self.detail).for_each(f);
                 }
                 return;
@@ -65,7 +74,8 @@ impl Selection {
         };
         for place in places(frame, self.detail) {
             let is_event = matches!(place, Place::StatusChange { .. });
-            if (is_wanted_beat || is_event) && names.want(place) {
+            let is_taken = self.taken.contains(&place.measurement());
+            if (is_wanted_beat || is_event) && is_taken && names.want(place) {
                 f(place);
             }
         }

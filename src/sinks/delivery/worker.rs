@@ -100,7 +100,8 @@ impl<S: FrameSource + 'static, C: CursorStore> Worker<S, C> {
             ..SinkHealth::default()
         });
         let worker = Self {
-            selection: Selection::new(settings, setup.interval),
+            selection: Selection::new(settings, setup.interval)
+                .only(|measurement| setup.sink.takes(measurement)),
             queue: Queue::new(limit, settings.max_bytes, one_beat),
             setup,
             source: Reading::new(source),

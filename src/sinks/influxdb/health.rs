@@ -8,9 +8,9 @@ use super::{InfluxSettings, InfluxSink, Target};
 use crate::sinks::http::{self, Answer, Verdict, no_certificate};
 use crate::sinks::{CheckError, CheckReport, WriteError};
 
-/// The `influxdb2` client for v2's own health, with the same trust as the writes have. None when
+/// The `influxdb2` client for v2's health and bootstrap, with the same trust as the writes have. None when
 /// the address has a path: the crate would drop it.
-fn management(
+pub(super) fn management(
     settings: &InfluxSettings,
     base: &Url,
 ) -> Result<Option<influxdb2::Client>, CheckError> {
@@ -44,10 +44,7 @@ pub(super) async fn check(sink: &InfluxSink) -> Result<CheckReport, CheckError> 
         lines.push(health(sink, &client).await?);
     }
     match sink.settings.target.api() {
-        Api::V1 | Api::V2 => {
-            empty_write(sink).await?;
-            lines.push(format!("{} takes writes", sink.settings.target.shown()));
-        }
+        Api::V1 | Api::V2 => lines.push(empty_write(sink).await?),
         Api::V3 => {}
     }
     Ok(CheckReport { lines })
@@ -98,10 +95,15 @@ async fn health(sink: &InfluxSink, client: &influxdb2::Client) -> Result<String,
 }
 
 /// A write of nothing passes the login, the permission and the name of the target: v1 answers 204,
-/// v2 400 because there are no points.
-async fn empty_write(sink: &InfluxSink) -> Result<(), CheckError> {
+/// v2 400 because there are no points. A target that bootstrap will make may be missing.
+async fn empty_write(sink: &InfluxSink) -> Result<String, CheckError> {
     let answer = sink.post(Vec::new(), false).await.map_err(failed)?;
-    accepted(sink, &answer)
+    let target = sink.settings.target.shown();
+    if answer.status == 404 && sink.settings.bootstrap.is_some() {
+        return Ok(format!("{target} does not exist yet: bootstrap makes it"));
+    }
+    accepted(sink, &answer)?;
+    Ok(format!("{target} takes writes"))
 }
 
 fn accepted(sink: &InfluxSink, answer: &Answer) -> Result<(), CheckError> {

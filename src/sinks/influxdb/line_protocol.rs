@@ -8,6 +8,7 @@
 //! become U+FFFD, in texts too, so that a line feed in the body always is the end of a line (the
 //! servers' answers are matched by line).
 
+use crate::clock::Timestamp;
 use crate::points::{Batch, Point, Value};
 use crate::sinks::identity::{Identity, partition};
 use crate::sinks::names;
@@ -38,6 +39,76 @@ impl Encoded {
             start = *end;
             line.strip_suffix(b"\n").unwrap_or(line)
         })
+    }
+}
+
+/// Lines that are put together piece by piece, for points that have other names than the
+/// catalogue's.
+#[derive(Debug)]
+pub(super) struct Lines {
+    encoded: Encoded,
+    /// Where the line under way begins, and whether it has a field.
+    begin: usize,
+    has_field: bool,
+}
+
+impl Lines {
+    pub(super) fn with_capacity(points: usize) -> Self {
+        Self {
+            encoded: Encoded {
+                body: Vec::with_capacity(points * 192),
+                ends: Vec::with_capacity(points),
+            },
+            begin: 0,
+            has_field: false,
+        }
+    }
+
+    /// Begins a line; what was begun without any field is forgotten.
+    pub(super) fn begin(&mut self, measurement: &str) {
+        self.begin = self.encoded.body.len();
+        self.has_field = false;
+        self.encoded.body.extend_from_slice(measurement.as_bytes());
+    }
+
+    /// Adds a tag, before any field and in the order of the names; an empty one is left out.
+    pub(super) fn tag(&mut self, name: &str, value: &str) {
+        let body = &mut self.encoded.body;
+        if !value.is_empty() {
+            body.push(b',');
+            body.extend_from_slice(name.as_bytes());
+            body.push(b'=');
+            write_tag(body, value);
+        }
+    }
+
+    pub(super) fn field(&mut self, name: &str, value: Value<'_>) {
+        let body = &mut self.encoded.body;
+        body.push(if self.has_field { b',' } else { b' ' });
+        self.has_field = true;
+        body.extend_from_slice(name.as_bytes());
+        body.push(b'=');
+        write_value(body, value);
+    }
+
+    /// Ends the line. Without a field there is none.
+    pub(super) fn time(&mut self, at: Timestamp) {
+        let body = &mut self.encoded.body;
+        if !self.has_field {
+            body.truncate(self.begin);
+            return;
+        }
+        Time::default().write(body, at.as_secs());
+        body.push(b'\n');
+    }
+
+    /// Ends the point, which has the line written since the last one, or none.
+    pub(super) fn end_point(&mut self) {
+        self.encoded.ends.push(self.encoded.body.len());
+    }
+
+    pub(super) fn into_encoded(self) -> Encoded {
+        self.encoded
     }
 }
 

@@ -1,25 +1,30 @@
 //! InfluxDB 1, 2 and 3, and what speaks their protocols (VictoriaMetrics).
 //!
 //! A write is one `POST` of line protocol through the shared HTTP client: the `influxdb2` crate
-//! drops `Retry-After`, cannot compress a body and hides partial errors, so it only answers for a
-//! server's health. The three versions differ in the address, the login and in how they say which
+//! drops `Retry-After`, cannot compress a body and hides partial errors, so it is only asked for a
+//! server's health and to make buckets and tasks. The three versions differ in the address, the login and in how they say which
 //! points they did not take (`answers.rs`).
 //!
-//! The same point again overwrites itself: sending twice is harmless. Databases and buckets are not
-//! created here.
+//! The same point again overwrites itself: sending twice is harmless. Databases and buckets are made
+//! only when the operator asks for it (`bootstrap.rs`).
 
 use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use url::Url;
 
 use super::http::{self, Answer, Class, Peer, TlsSettings, Verdict, Words};
-use super::{Accepted, BoxFuture, CheckError, CheckReport, Sink, WriteError};
+use super::{Accepted, BoxFuture, CheckError, CheckReport, Made, Sink, WriteError};
 use crate::config::secret::Secret;
-use crate::points::Batch;
+use crate::points::{Batch, Measurement};
 use answers::Api;
 
 mod answers;
+mod bootstrap;
+mod downsampling;
 mod health;
 pub mod line_protocol;
+mod telegraf;
+
+pub use bootstrap::Bootstrap;
 
 /// Where and how to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +36,19 @@ pub struct InfluxSettings {
     pub tls: TlsSettings,
     /// Also write the owner and the client id of each partition.
     pub owner_fields: bool,
+    pub profile: Profile,
+    /// Make what is missing on the server; nothing is made without it.
+    pub bootstrap: Option<Bootstrap>,
+}
+
+/// How points are named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Profile {
+    /// As the catalogue has them.
+    #[default]
+    Lagline,
+    /// As Telegraf's `inputs.burrow` names them, and only what it has.
+    TelegrafBurrow,
 }
 
 /// What to write into, by the version of the write interface.
@@ -148,6 +166,7 @@ pub struct InfluxSink {
     base: Url,
     write_url: Url,
     authorization: Option<Authorization>,
+    made: Made,
 }
 
 enum Authorization {
@@ -190,11 +209,15 @@ impl InfluxSink {
             write_url,
             authorization,
             settings,
+            made: Made::default(),
         })
     }
 
     async fn write_batch(&self, batch: &Batch) -> Result<Accepted, WriteError> {
-        let encoded = line_protocol::encode(batch, self.settings.owner_fields);
+        let encoded = match self.settings.profile {
+            Profile::Lagline => line_protocol::encode(batch, self.settings.owner_fields),
+            Profile::TelegrafBurrow => telegraf::encode(batch),
+        };
         if encoded.body().is_empty() {
             return Ok(Accepted::default());
         }
@@ -245,6 +268,26 @@ impl InfluxSink {
 impl Sink for InfluxSink {
     fn write<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<Accepted, WriteError>> {
         Box::pin(self.write_batch(batch))
+    }
+
+    fn prepare(&self) -> BoxFuture<'_, Result<(), WriteError>> {
+        Box::pin(async {
+            match &self.settings.bootstrap {
+                Some(wanted) => bootstrap::make(self, wanted, &self.made).await,
+                None => Ok(()),
+            }
+        })
+    }
+
+    fn take_made(&self) -> Vec<String> {
+        self.made.take()
+    }
+
+    fn takes(&self, measurement: Measurement) -> bool {
+        match self.settings.profile {
+            Profile::Lagline => true,
+            Profile::TelegrafBurrow => telegraf::takes(measurement),
+        }
     }
 
     fn check(&self) -> BoxFuture<'_, Result<CheckReport, CheckError>> {

@@ -9,6 +9,8 @@ fn settings(url: Url, target: Target) -> InfluxSettings {
         gzip: true,
         tls: TlsSettings::default(),
         owner_fields: false,
+        profile: Profile::default(),
+        bootstrap: None,
     }
 }
 

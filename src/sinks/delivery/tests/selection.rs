@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::*;
-use crate::points::{Batch, sample};
+use crate::points::{Batch, Measurement, sample};
 use crate::store::frame::Frame;
 
 fn patterns(include: &str, exclude: &[&str]) -> Patterns {
@@ -111,4 +111,16 @@ fn beats_of_a_shorter_interval_are_not_left_out_after_the_interval_was_changed()
     assert!(!all.is_empty());
     let minute = Duration::from_secs(60);
     assert_eq!(selected_at(minute, &frame, settings()), all);
+}
+
+#[test]
+fn what_a_sink_does_not_take_is_left_out() {
+    let settings = DeliverySettings::default();
+    let selection = Selection::new(&settings, Duration::from_secs(10))
+        .only(|measurement| measurement == Measurement::Group);
+    for (frame, expected) in [(sample::small(1), 2), (sample::sinks(1), 0)] {
+        let mut places = Vec::new();
+        selection.each(&frame, &mut |place| places.push(place.measurement()));
+        assert_eq!(places, vec![Measurement::Group; expected]);
+    }
 }

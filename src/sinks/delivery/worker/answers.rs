@@ -17,6 +17,11 @@ const GROW_AFTER: u32 = 10;
 
 impl<S: FrameSource + 'static, C: CursorStore> Worker<S, C> {
     pub(super) async fn land(&mut self, landing: Landing) {
+        if matches!(landing, Landing::Prepared(_)) {
+            for what in self.setup.sink.take_made() {
+                tracing::info!(sink = %self.setup.name, what, "made on the server");
+            }
+        }
         match landing {
             Landing::Prepared(Ok(())) => {
                 self.is_prepared = true;
