@@ -20,8 +20,12 @@ use crate::sink_points::{HOSTILE, count, everything, hostile, partition};
 const LIMIT: Duration = Duration::from_secs(60);
 
 fn sink(database: &Database, target: Target) -> InfluxSink {
+    sink_at(&database.url(), target)
+}
+
+pub fn sink_at(address: &str, target: Target) -> InfluxSink {
     InfluxSink::new(InfluxSettings {
-        url: database.url().parse().unwrap(),
+        url: address.parse().unwrap(),
         target,
         gzip: true,
         tls: TlsSettings::default(),
@@ -32,7 +36,7 @@ fn sink(database: &Database, target: Target) -> InfluxSink {
     .unwrap()
 }
 
-fn v1(name: &str) -> Target {
+pub fn v1(name: &str) -> Target {
     Target::V1 {
         database: name.to_owned(),
         retention_policy: None,

@@ -36,6 +36,7 @@ mod services_kafka;
 mod services_left;
 mod simulation;
 mod sink_contract;
+mod sink_faults;
 mod sink_points;
 mod start_faults;
 mod start_rule;

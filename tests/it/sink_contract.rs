@@ -151,6 +151,21 @@ pub fn worker(
     kept: &Arc<Mutex<Cursor>>,
     cursor: Cursor,
 ) -> (Worker<Frames, Kept>, watch::Receiver<SinkHealth>) {
+    let settings = DeliverySettings {
+        max_points: 20,
+        ..DeliverySettings::default()
+    };
+    worker_with(sink, frames, kept, cursor, settings)
+}
+
+/// The same with other settings.
+pub fn worker_with(
+    sink: Arc<dyn Sink>,
+    frames: &[Arc<Frame>],
+    kept: &Arc<Mutex<Cursor>>,
+    cursor: Cursor,
+    settings: DeliverySettings,
+) -> (Worker<Frames, Kept>, watch::Receiver<SinkHealth>) {
     let left = frames
         .iter()
         .filter(|frame| frame.seq > cursor.seq)
@@ -159,10 +174,7 @@ pub fn worker(
     let setup = Setup {
         name: "contract".to_owned(),
         sink,
-        settings: DeliverySettings {
-            max_points: 20,
-            ..DeliverySettings::default()
-        },
+        settings,
         interval: Duration::from_secs(10),
         cursor,
         letters: DeadLetters::nowhere("contract"),
