@@ -195,6 +195,10 @@ fn elasticsearch(section: &Section<'_>) -> Option<SinkKind> {
     let namespace = section.parsed("namespace", namespace);
     let auth = auth(section);
     let manage_templates = section.boolean("manage_templates").unwrap_or(true);
+    let retention = section.duration("retention", DAY..=3650 * DAY);
+    if retention.is_some() && !manage_templates {
+        section.problem_at("retention", "needs `manage_templates = true`");
+    }
     let tls = tls(&section.section("tls"));
     Some(SinkKind::Elasticsearch(ElasticSettings {
         urls: urls?,
@@ -202,6 +206,7 @@ fn elasticsearch(section: &Section<'_>) -> Option<SinkKind> {
         namespace: namespace.unwrap_or_else(|| "default".to_owned()),
         auth,
         manage_templates,
+        retention,
         tls,
     }))
 }

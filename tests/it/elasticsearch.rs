@@ -17,15 +17,19 @@ use crate::sink_contract::{self, Bench, Counts};
 use crate::sink_points::{HOSTILE, count, everything, hostile, long_names, partition};
 
 fn sink(database: &Database, mode: Mode, namespace: &str) -> ElasticSink {
-    ElasticSink::new(ElasticSettings {
+    ElasticSink::new(settings(database, mode, namespace)).unwrap()
+}
+
+fn settings(database: &Database, mode: Mode, namespace: &str) -> ElasticSettings {
+    ElasticSettings {
         urls: vec![database.url().parse().unwrap()],
         mode,
         namespace: namespace.to_owned(),
         auth: Auth::None,
         manage_templates: true,
+        retention: None,
         tls: TlsSettings::default(),
-    })
-    .unwrap()
+    }
 }
 
 /// A namespace has no hyphens.
@@ -450,12 +454,8 @@ async fn templates_of_the_operators_own_are_verified_and_left_alone() {
         let database = Database::shared(kind);
         let namespace = namespace();
         let mut settings = ElasticSettings {
-            urls: vec![database.url().parse().unwrap()],
-            mode,
-            namespace: namespace.clone(),
-            auth: Auth::None,
             manage_templates: false,
-            tls: TlsSettings::default(),
+            ..settings(&database, mode, &namespace)
         };
         let sink = ElasticSink::new(settings.clone()).unwrap();
         let error = sink.prepare().await.unwrap_err().to_string();
@@ -513,4 +513,43 @@ async fn the_mode_is_found_out_and_a_wrong_one_refused() {
             );
         }
     }
+}
+
+#[tokio::test]
+async fn retention_becomes_the_lifecycle_of_the_streams_where_the_server_has_one() {
+    let day = Duration::from_secs(86_400);
+    let sink_with = |database: &Database, namespace: &str, retention| {
+        ElasticSink::new(ElasticSettings {
+            retention: Some(retention),
+            ..settings(database, Mode::Auto, namespace)
+        })
+        .unwrap()
+    };
+    let elasticsearch = Database::shared(DatabaseKind::Elasticsearch);
+    let namespace = namespace();
+    for (retention, expected) in [(30 * day, "720h"), (10 * day, "240h")] {
+        let sink = sink_with(&elasticsearch, &namespace, retention);
+        sink.prepare().await.unwrap();
+        assert!(!sink.take_made().is_empty());
+        let stream = target(Mode::Tsds, "partition", &namespace);
+        let path = format!("/_index_template/_simulate_index/{stream}");
+        let simulated = elasticsearch.json("POST", &path, "").accepted().json();
+        let lifecycle = &simulated["template"]["lifecycle"];
+        assert_eq!(lifecycle["data_retention"], expected, "{simulated:#}");
+        sink.prepare().await.unwrap();
+        assert!(sink.take_made().is_empty(), "the second time all is there");
+    }
+    let sink = sink_with(&elasticsearch, &namespace, 10 * day);
+    let batch = hostile("prod", now());
+    sink.write(&batch).await.unwrap();
+    let stream = target(Mode::Tsds, "partition", &namespace);
+    assert_eq!(found(&elasticsearch, &stream), batch.len() as u64);
+
+    // This one has no index state management, which is a plugin.
+    let opensearch = Database::shared(DatabaseKind::OpenSearch);
+    let sink = sink_with(&opensearch, &namespace, 30 * day);
+    let Err(WriteError::Misconfigured { reason }) = sink.prepare().await else {
+        panic!("it is said");
+    };
+    assert!(reason.contains("leave out retention"), "{reason}");
 }

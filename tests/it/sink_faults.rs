@@ -187,6 +187,7 @@ impl Place {
                     namespace: namespace.clone(),
                     auth: Auth::None,
                     manage_templates: true,
+                    retention: None,
                     tls: TlsSettings::default(),
                 };
                 Arc::new(ElasticSink::new(settings).unwrap())

@@ -4,7 +4,7 @@ use elasticsearch::http::Method;
 use serde_json::{Value as Json, json};
 
 use super::ElasticSettings;
-use super::detect::Format;
+use super::detect::{Format, Server};
 use super::names;
 use super::nodes::{Body, Nodes};
 use super::prepare::{self, Place};
@@ -24,11 +24,11 @@ pub(super) async fn check(
     ];
     privileges(nodes, settings, format).await?;
     lines.push(if settings.manage_templates {
-        managed(nodes, settings, format).await?
+        managed(nodes, settings, &server, format).await?
     } else {
         for measurement in Measurement::ALL {
             let place = Place::new(nodes, settings, format, measurement);
-            place.verify(false).await.map_err(failed)?;
+            place.verify(None).await.map_err(failed)?;
         }
         "templates are there".to_owned()
     });
@@ -38,14 +38,17 @@ pub(super) async fn check(
 async fn managed(
     nodes: &Nodes,
     settings: &ElasticSettings,
+    server: &Server,
     format: Format,
 ) -> Result<String, CheckError> {
+    let lifecycle = prepare::lifecycle(settings, server, format).map_err(CheckError)?;
+    let wanted = templates::index_meta(format, lifecycle.map(|lifecycle| lifecycle.word()));
     let there = prepare::metas(nodes, "index_template")
         .await
         .map_err(failed)?;
     let is_outdated = |measurement: &Measurement| {
         let name = templates::index_template_name(*measurement, &settings.namespace);
-        prepare::is_outdated(there.get(&name), format)
+        templates::is_outdated(there.get(&name), &wanted)
     };
     Ok(
         match Measurement::ALL.iter().filter(|m| is_outdated(m)).count() {

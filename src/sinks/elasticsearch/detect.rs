@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::Mode;
+use super::lifecycle::Way;
 
 /// How documents are kept: [`Mode`] with `auto` decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,6 +142,21 @@ impl Server {
     /// Whether an index template may name component templates that do not exist (yet).
     pub(super) fn has_ignore_missing(&self) -> bool {
         self.is_elasticsearch_since((8, 7))
+    }
+
+    /// What removes old documents; none when the server did not say what it is.
+    pub(super) fn lifecycle(&self, format: Format) -> Option<Way> {
+        match self.product {
+            Product::OpenSearch => Some(Way::Ism),
+            Product::Unknown => None,
+            Product::Serverless | Product::Elasticsearch => {
+                if format != Format::Index && self.is_elasticsearch_since((8, 14)) {
+                    Some(Way::DataStream)
+                } else {
+                    (self.product == Product::Elasticsearch).then_some(Way::Ilm)
+                }
+            }
+        }
     }
 
     /// Product and version.

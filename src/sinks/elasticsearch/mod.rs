@@ -9,10 +9,12 @@
 //! Sending twice: time series streams and daily indexes keep each document once, always. A plain
 //! data stream keeps it once unless it rolls over between the two.
 //!
-//! Not here: lifecycle and retention. An operator adds them with the component template
+//! Old documents are removed only when the operator says how long they are kept (`lifecycle.rs`).
+//! Everything else an operator wants of the indexes belongs into the component template
 //! `lagline@custom`.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use elasticsearch::http::Method;
 use serde::Deserialize;
@@ -20,7 +22,7 @@ use serde_json::Value as Json;
 use url::Url;
 
 use super::http::{self, Answer, Class, Peer, TlsSettings, Verdict, Words};
-use super::{Accepted, BoxFuture, CheckError, CheckReport, Sink, WriteError};
+use super::{Accepted, BoxFuture, CheckError, CheckReport, Made, Sink, WriteError};
 use crate::config::secret::Secret;
 use crate::points::Batch;
 use nodes::{Ask, Body, Nodes};
@@ -30,12 +32,14 @@ pub mod bulk;
 mod check;
 mod detect;
 mod items;
+mod lifecycle;
 mod names;
 mod nodes;
 mod prepare;
 mod templates;
 
 pub use detect::Format;
+pub use lifecycle::lifecycle_as_json;
 pub use templates::{as_json, lifecycle_example};
 
 /// Where and how to write.
@@ -49,6 +53,8 @@ pub struct ElasticSettings {
     pub auth: Auth,
     /// Put templates there and keep them up to date.
     pub manage_templates: bool,
+    /// How long documents are kept; for ever when absent.
+    pub retention: Option<Duration>,
     pub tls: TlsSettings,
 }
 
@@ -110,6 +116,7 @@ pub struct ElasticSink {
     nodes: Nodes,
     /// Made by `prepare`.
     plan: Mutex<Option<Arc<Plan>>>,
+    made: Made,
 }
 
 impl ElasticSink {
@@ -128,6 +135,7 @@ impl ElasticSink {
             nodes: Nodes::new(&settings)?,
             settings,
             plan: Mutex::new(None),
+            made: Made::default(),
         })
     }
 
@@ -174,7 +182,7 @@ impl ElasticSink {
     }
 
     async fn make_plan(&self) -> Result<Arc<Plan>, WriteError> {
-        let plan = Arc::new(prepare::prepare(&self.nodes, &self.settings).await?);
+        let plan = Arc::new(prepare::prepare(&self.nodes, &self.settings, &self.made).await?);
         let mut kept = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
         *kept = Some(Arc::clone(&plan));
         Ok(plan)
@@ -188,6 +196,10 @@ impl Sink for ElasticSink {
 
     fn prepare(&self) -> BoxFuture<'_, Result<(), WriteError>> {
         Box::pin(async { self.make_plan().await.map(|_| ()) })
+    }
+
+    fn take_made(&self) -> Vec<String> {
+        self.made.take()
     }
 
     fn check(&self) -> BoxFuture<'_, Result<CheckReport, CheckError>> {

@@ -10,13 +10,14 @@ use serde_json::{Value as Json, json};
 
 use super::bulk::Layout;
 use super::detect::{Format, Server};
+use super::lifecycle::Lifecycle;
 use super::names::{self, PREFIX};
 use super::nodes::{Ask, Body, Nodes};
-use super::templates::{self, Template, VERSION};
+use super::templates::{self, Template, VERSION, is_outdated};
 use super::{ElasticSettings, judge};
 use crate::points::Measurement;
-use crate::sinks::WriteError;
 use crate::sinks::http::{Answer, Verdict};
+use crate::sinks::{Made, WriteError};
 
 /// How to write to this server.
 #[derive(Debug)]
@@ -27,17 +28,22 @@ pub(super) struct Plan {
 }
 
 /// Finds out what the server is, puts the templates there and verifies that they apply.
-pub(super) async fn prepare(nodes: &Nodes, settings: &ElasticSettings) -> Result<Plan, WriteError> {
+pub(super) async fn prepare(
+    nodes: &Nodes,
+    settings: &ElasticSettings,
+    made: &Made,
+) -> Result<Plan, WriteError> {
     let server = server(nodes).await?;
     let format = server
         .format(settings.mode)
         .map_err(|words| misconfigured(nodes, &words))?;
     if settings.manage_templates {
-        put_templates(nodes, &server, format, &settings.namespace).await?;
+        put_templates(nodes, settings, &server, format, made).await?;
     }
+    let may_roll_over = settings.manage_templates.then_some(made);
     for measurement in Measurement::ALL {
         let place = Place::new(nodes, settings, format, measurement);
-        place.verify(settings.manage_templates).await?;
+        place.verify(may_roll_over).await?;
     }
     Ok(Plan {
         layout: Layout::new(format, &settings.namespace),
@@ -78,57 +84,66 @@ pub(super) async fn metas(nodes: &Nodes, kind: &str) -> Result<HashMap<String, J
     Ok(list.into_iter().flatten().filter_map(meta).collect())
 }
 
-/// Whether a template is missing, or ours and older, or ours for another mode. What is someone
-/// else's or of a newer lagline is left alone.
-pub(super) fn is_outdated(meta: Option<&Json>, format: Format) -> bool {
-    let Some(meta) = meta else {
-        return true;
-    };
-    let version = meta["version"].as_u64().unwrap_or(0);
-    let is_ours = meta["managed_by"] == "lagline";
-    is_ours && (version < VERSION || (version == VERSION && meta["mode"] != format.as_str()))
+/// What removes old documents, when the operator said how long they are kept.
+pub(super) fn lifecycle(
+    settings: &ElasticSettings,
+    server: &Server,
+    format: Format,
+) -> Result<Option<Lifecycle>, String> {
+    let make = |retention| Lifecycle::new(server, format, &settings.namespace, retention);
+    settings.retention.map(make).transpose()
 }
 
 async fn put_templates(
     nodes: &Nodes,
+    settings: &ElasticSettings,
     server: &Server,
     format: Format,
-    namespace: &str,
+    made: &Made,
 ) -> Result<(), WriteError> {
     let there = metas(nodes, "component_template").await?;
+    let wanted = templates::meta(format);
     for template in templates::components(format) {
-        if is_outdated(there.get(&template.name), format) {
-            let answer = put(nodes, "_component_template", template).await?;
-            accepted(nodes, &answer)?;
+        if is_outdated(there.get(&template.name), &wanted) {
+            put(nodes, "_component_template", template, made).await?;
         }
     }
     let mut optional = Vec::new();
     for template in templates::optional_components(format) {
         let name = template.name.clone();
-        if is_outdated(there.get(&name), format) {
-            let answer = put(nodes, "_component_template", template).await?;
+        if is_outdated(there.get(&name), &wanted) {
+            let path = format!("_component_template/{name}");
+            let answer = ask(nodes, Method::Put, &path, Body::Json(template.body)).await?;
             if answer.status == 400 {
                 // A server without this feature: it does without.
                 continue;
             }
             accepted(nodes, &answer)?;
+            made.push(format!("component template {name:?}"));
         }
         optional.push(name);
     }
+    let lifecycle = lifecycle(settings, server, format);
+    let lifecycle = lifecycle.map_err(|words| misconfigured(nodes, &words))?;
+    if let Some(lifecycle) = &lifecycle {
+        let there = there.get(&lifecycle.name());
+        optional.extend(lifecycle.put(nodes, there, made).await?);
+    }
+    let word = lifecycle.as_ref().map(Lifecycle::word);
     let there = metas(nodes, "index_template").await?;
+    let wanted = templates::index_meta(format, word);
     for measurement in Measurement::ALL {
-        let name = templates::index_template_name(measurement, namespace);
-        if is_outdated(there.get(&name), format) {
-            let has_ignore_missing = server.has_ignore_missing();
+        let name = templates::index_template_name(measurement, &settings.namespace);
+        if is_outdated(there.get(&name), &wanted) {
             let template = templates::index_template(
                 measurement,
                 format,
-                namespace,
+                &settings.namespace,
                 &optional,
-                has_ignore_missing,
+                word,
+                server.has_ignore_missing(),
             );
-            let answer = put(nodes, "_index_template", template).await?;
-            accepted(nodes, &answer)?;
+            put(nodes, "_index_template", template, made).await?;
         }
     }
     Ok(())
@@ -167,8 +182,8 @@ impl<'a> Place<'a> {
 
     /// Verifies that documents will be mapped as they should: in the index that a stream writes to,
     /// or in the one that the first document will make. A stream whose newest index is of an older
-    /// template is rolled over, when that is allowed.
-    pub(super) async fn verify(&self, may_roll_over: bool) -> Result<(), WriteError> {
+    /// template is rolled over, when that is allowed, and noted.
+    pub(super) async fn verify(&self, may_roll_over: Option<&Made>) -> Result<(), WriteError> {
         if self.format == Format::Index {
             return match self.next_index().await? {
                 Some(next) => self.fits(&next),
@@ -183,12 +198,16 @@ impl<'a> Place<'a> {
         let Err(reason) = self.fits(&newest) else {
             return Ok(());
         };
-        if !may_roll_over {
+        let Some(made) = may_roll_over else {
             return Err(reason);
-        }
+        };
         let path = format!("{}/_rollover", self.name);
         let answer = ask(self.nodes, Method::Post, &path, Body::None).await?;
         accepted(self.nodes, &answer)?;
+        made.push(format!(
+            "a new index of {:?}, for the new template",
+            self.name
+        ));
         match self.newest_index().await? {
             Some(newest) => self.fits(&newest),
             None => Err(self.error("the data stream vanished while it was prepared: try again")),
@@ -295,9 +314,14 @@ fn mapped_type<'m>(mappings: &'m Json, path: &str) -> Option<&'m str> {
     at.get("type")?.as_str()
 }
 
-async fn put(nodes: &Nodes, kind: &str, template: Template) -> Result<Answer, WriteError> {
-    let path = format!("{kind}/{}", template.name);
-    ask(nodes, Method::Put, &path, Body::Json(template.body)).await
+async fn put(nodes: &Nodes, kind: &str, template: Template, made: &Made) -> Result<(), WriteError> {
+    let Template { name, body } = template;
+    let path = format!("{kind}/{name}");
+    let answer = ask(nodes, Method::Put, &path, Body::Json(body)).await?;
+    accepted(nodes, &answer)?;
+    let what = kind.trim_start_matches('_').replace('_', " ");
+    made.push(format!("{what} {name:?}"));
+    Ok(())
 }
 
 pub(super) async fn ask(
@@ -328,7 +352,7 @@ pub(super) fn accepted(nodes: &Nodes, answer: &Answer) -> Result<Json, WriteErro
     }
 }
 
-fn misconfigured(nodes: &Nodes, words: &str) -> WriteError {
+pub(super) fn misconfigured(nodes: &Nodes, words: &str) -> WriteError {
     let peer = nodes.peer();
     WriteError::Misconfigured {
         reason: format!("{peer}: {}", peer.words(words)),

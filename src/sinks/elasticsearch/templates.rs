@@ -15,7 +15,7 @@ use crate::points::{CATALOGUE, FieldInfo, FieldKind, Measurement, MeasurementInf
 pub(super) const VERSION: u64 = 1;
 
 /// Above 200, what Elastic's own templates have at most.
-const PRIORITY: u32 = 350;
+pub(super) const PRIORITY: u32 = 350;
 
 /// How old a document may be for a new time series stream: a backlog of this length is delivered.
 const LOOK_BACK: &str = "7d";
@@ -37,6 +37,29 @@ pub(super) struct Template {
 /// What every template, mapping and component template of lagline says about itself.
 pub(super) fn meta(format: Format) -> Json {
     json!({ "managed_by": "lagline", "version": VERSION, "mode": format.as_str() })
+}
+
+/// The same of an index template: also by what old documents are removed.
+pub(super) fn index_meta(format: Format, lifecycle: Option<&'static str>) -> Json {
+    let mut meta = meta(format);
+    if let Some(lifecycle) = lifecycle {
+        meta["lifecycle"] = json!(lifecycle);
+    }
+    meta
+}
+
+/// Whether a template is missing, or ours and older, or ours and made for another mode, lifecycle
+/// or retention than `wanted` says. What is someone else's or of a newer lagline is left alone.
+pub(super) fn is_outdated(meta: Option<&Json>, wanted: &Json) -> bool {
+    let Some(meta) = meta else {
+        return true;
+    };
+    let version = meta["version"].as_u64().unwrap_or(0);
+    let is_ours = meta["managed_by"] == "lagline";
+    let differs = ["mode", "lifecycle", "retention"]
+        .iter()
+        .any(|key| meta[*key] != wanted[*key]);
+    is_ours && (version < VERSION || (version == VERSION && differs))
 }
 
 /// The component templates that every server takes.
@@ -70,6 +93,7 @@ pub(super) fn index_template(
     format: Format,
     namespace: &str,
     optional: &[String],
+    lifecycle: Option<&'static str>,
     has_ignore_missing: bool,
 ) -> Template {
     let mut composed_of = vec![mappings_name(measurement, format)];
@@ -82,7 +106,7 @@ pub(super) fn index_template(
         "index_patterns": [pattern],
         "priority": PRIORITY,
         "version": VERSION,
-        "_meta": meta(format),
+        "_meta": index_meta(format, lifecycle),
     });
     if has_ignore_missing {
         composed_of.push(CUSTOM.to_owned());
@@ -113,7 +137,8 @@ fn mappings_name(measurement: Measurement, format: Format) -> String {
     format!("{PREFIX}{dataset}-mappings-{}", format.as_str())
 }
 
-fn component(name: String, format: Format, template: Json) -> Template {
+/// A component template of lagline's.
+pub(super) fn component(name: String, format: Format, template: Json) -> Template {
     Template {
         name,
         body: json!({ "version": VERSION, "_meta": meta(format), "template": template }),
@@ -224,7 +249,14 @@ pub fn as_json(format: Format) -> String {
     // Only Elasticsearch since 8.7 knows the parameter; time series streams are as old.
     let has_ignore_missing = format == Format::Tsds;
     for measurement in Measurement::ALL {
-        let template = index_template(measurement, format, "default", &names, has_ignore_missing);
+        let template = index_template(
+            measurement,
+            format,
+            "default",
+            &names,
+            None,
+            has_ignore_missing,
+        );
         requests.insert(
             format!("PUT _index_template/{}", template.name),
             template.body,
@@ -264,6 +296,10 @@ mod tests {
         golden::check(
             "schemas/elasticsearch/lifecycle-example.json",
             &lifecycle_example(),
+        );
+        golden::check(
+            "schemas/elasticsearch/lifecycle.json",
+            &super::super::lifecycle_as_json(),
         );
     }
 

@@ -11,6 +11,7 @@ fn settings(urls: Vec<Url>) -> ElasticSettings {
         namespace: "default".into(),
         auth: Auth::ApiKey(Secret::new("aHVudGVyMg==\n")),
         manage_templates: true,
+        retention: None,
         tls: TlsSettings::default(),
     }
 }
@@ -418,7 +419,7 @@ fn a_template_is_replaced_only_by_a_newer_one() {
         (Some(json!(null)), false, "says nothing about itself"),
     ] {
         assert_eq!(
-            prepare::is_outdated(meta.as_ref(), Format::Tsds),
+            templates::is_outdated(meta.as_ref(), &templates::meta(Format::Tsds)),
             expected,
             "{why}"
         );
