@@ -1,4 +1,5 @@
-//! The remote write sink on a real Prometheus and a real VictoriaMetrics.
+//! The remote write sink on a real Prometheus and a real VictoriaMetrics. Faults of the server and
+//! the network are in `sink_faults.rs`, as for every sink.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -6,17 +7,13 @@ use std::time::Duration;
 
 use lagline::clock::{Clock, Timestamp};
 use lagline::points::{Batch, Detail, Measurement, OwnedPoint, OwnedValue, metrics, sample};
-use lagline::sinks::delivery::{SinkHealth, State};
+use lagline::sinks::delivery::SinkHealth;
 use lagline::sinks::http::TlsSettings;
 use lagline::sinks::prometheus::{Auth, PrometheusSettings, PrometheusSink};
 use lagline::sinks::{Repeated, Sink, WriteError};
 use lagline::store::frame::{Counts as Rows, Cursor, Frame, Seq};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value as Json;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 use crate::influxdb::ALWAYS;
 use crate::services::{Database, DatabaseKind, unique};
@@ -26,9 +23,9 @@ use crate::sink_points::{HOSTILE, count, everything, hostile, partition};
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// A Prometheus that takes nothing older than what it has.
-const NO_WINDOW: (&str, &str) = ("config", "global: {scrape_interval: 1m}\n");
+pub const NO_WINDOW: (&str, &str) = ("config", "global: {scrape_interval: 1m}\n");
 
-fn sink_at(address: &str) -> PrometheusSink {
+pub fn sink_at(address: &str) -> PrometheusSink {
     PrometheusSink::new(PrometheusSettings {
         url: format!("{address}/api/v1/write").parse().unwrap(),
         auth: Auth::None,
@@ -56,7 +53,7 @@ fn query(database: &Database, text: &str) -> Vec<Json> {
 }
 
 /// How many samples of the selected series there are in the last two hours.
-fn found(database: &Database, selector: &str) -> u64 {
+pub fn found(database: &Database, selector: &str) -> u64 {
     let result = query(database, &format!("sum(count_over_time({selector}[2h]))"));
     result
         .first()
@@ -77,7 +74,7 @@ fn exported(database: &Database, selector: &str) -> u64 {
 }
 
 /// The series that every point of a measurement has a sample of.
-fn always() -> impl Iterator<Item = (Measurement, String)> {
+pub fn always() -> impl Iterator<Item = (Measurement, String)> {
     ALWAYS.iter().map(|(measurement, field)| {
         let fields = measurement.info().fields;
         let at = fields.iter().position(|info| info.name == *field).unwrap();
@@ -241,13 +238,8 @@ fn sent(frames: &[Arc<Frame>]) -> (u64, u64) {
     (frames.iter().map(|f| f.rows).sum(), partitions.sum())
 }
 
-/// Delivers the frames while `meanwhile` is done to the server; the counts at the end, and why a
-/// point was refused.
-async fn deliver(
-    sink: PrometheusSink,
-    frames: &[Arc<Frame>],
-    meanwhile: impl AsyncFnOnce(watch::Receiver<SinkHealth>),
-) -> (Rows, Option<String>) {
+/// Delivers the frames; the counts at the end, and why a point was refused.
+async fn deliver(sink: PrometheusSink, frames: &[Arc<Frame>]) -> (Rows, Option<String>) {
     let kept = Arc::new(Mutex::new(Cursor {
         seq: Seq(frames[0].seq.0 - 1),
         ..Cursor::default()
@@ -256,115 +248,17 @@ async fn deliver(
     let (worker, mut health) = sink_contract::worker(Arc::new(sink), frames, &kept, from);
     let (rows, _) = sent(frames);
     let last = frames[frames.len() - 1].seq;
-    let watched = health.clone();
-    let all = async {
-        meanwhile(watched).await;
-        let is_done = |health: &SinkHealth| health.settled.seq == last;
-        health.wait_for(is_done).await.unwrap().clone()
-    };
+    let is_done = |health: &SinkHealth| health.settled.seq == last;
     let health = tokio::select! {
         () = worker.run() => panic!("nobody told it to stop"),
-        health = tokio::time::timeout(LIMIT, all) => health.expect("delivered in time"),
+        health = tokio::time::timeout(LIMIT, health.wait_for(is_done)) => {
+            health.expect("delivered in time").unwrap().clone()
+        }
     };
     let counts = health.settled.counts;
     eprintln!("{counts:?}, waiting: {}", counts.waiting());
     assert_eq!((counts.offered, counts.waiting()), (rows, 0));
     (counts, health.last_rejection)
-}
-
-/// Waits until some frames are settled, but not all.
-async fn begun(mut health: watch::Receiver<SinkHealth>, rows: u64) {
-    let has_begun = |health: &SinkHealth| health.settled.counts.delivered > 0;
-    let settled = health.wait_for(has_begun).await.unwrap().settled.clone();
-    assert!(settled.counts.delivered < rows, "it is over already");
-}
-
-async fn failing(mut health: watch::Receiver<SinkHealth>) {
-    let is_failing = |health: &SinkHealth| matches!(health.state, State::Retrying { .. });
-    health.wait_for(is_failing).await.unwrap();
-}
-
-#[tokio::test]
-async fn a_server_killed_and_restarted_in_the_middle_has_everything_once() {
-    let mut prometheus = Database::start(DatabaseKind::Prometheus);
-    let frames = frames(100);
-    let (rows, partitions) = sent(&frames);
-    let sink = sink(&prometheus);
-    let (counts, _) = deliver(sink, &frames, async |health| {
-        begun(health.clone(), rows).await;
-        prometheus.kill();
-        failing(health).await;
-        prometheus.restart();
-    })
-    .await;
-    assert_eq!(counts.delivered, rows);
-    assert_eq!(found(&prometheus, "lagline_partition_status"), partitions);
-}
-
-#[tokio::test]
-async fn a_server_that_hangs_in_the_middle_has_everything_once() {
-    let prometheus = Database::start(DatabaseKind::Prometheus);
-    let frames = frames(100);
-    let (rows, partitions) = sent(&frames);
-    let (counts, _) = deliver(sink(&prometheus), &frames, async |health| {
-        begun(health.clone(), rows).await;
-        prometheus.freeze();
-        failing(health).await;
-        prometheus.thaw();
-    })
-    .await;
-    assert_eq!(counts.delivered, rows);
-    assert_eq!(found(&prometheus, "lagline_partition_status"), partitions);
-}
-
-/// Every third answer of the server behind it is cut in its middle: what was asked is done, and
-/// the sink does not know. Gives its address.
-async fn cutting_proxy(server: &Database, tasks: &mut JoinSet<()>) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let server = server.url().replace("http://", "");
-    tasks.spawn(async move {
-        let mut connections = JoinSet::new();
-        loop {
-            let (client, _) = listener.accept().await.unwrap();
-            let server = TcpStream::connect(&server).await.unwrap();
-            connections.spawn(async move {
-                let (mut from_client, mut to_client) = client.into_split();
-                let (mut from_server, mut to_server) = server.into_split();
-                let answers = async {
-                    let mut chunk = vec![0; 4096];
-                    for answer in 1.. {
-                        let read = from_server.read(&mut chunk).await.unwrap_or(0);
-                        let passed = if answer == 3 { read.min(12) } else { read };
-                        if to_client.write_all(&chunk[..passed]).await.is_err() || passed == 0 {
-                            break;
-                        }
-                        if answer == 3 {
-                            break;
-                        }
-                    }
-                };
-                tokio::select! {
-                    () = answers => {}
-                    _ = tokio::io::copy(&mut from_client, &mut to_server) => {}
-                }
-            });
-        }
-    });
-    format!("http://{address}")
-}
-
-#[tokio::test]
-async fn what_was_written_without_its_answer_arriving_is_there_once() {
-    // Without a window the newest sample again is all that is taken.
-    let prometheus = Database::start_with(DatabaseKind::Prometheus, &[NO_WINDOW]);
-    let mut tasks = JoinSet::new();
-    let address = cutting_proxy(&prometheus, &mut tasks).await;
-    let frames = frames(20);
-    let (rows, partitions) = sent(&frames);
-    let (counts, _) = deliver(sink_at(&address), &frames, failing).await;
-    assert_eq!(counts.delivered, rows);
-    assert_eq!(found(&prometheus, "lagline_partition_status"), partitions);
 }
 
 /// Somebody wrote a newer sample of one partition's series; then the backlog before it comes.
@@ -384,7 +278,7 @@ async fn backlog_behind_one_newer_sample(server: &Database) -> (Rows, Option<Str
         .for_each(|point| one.push_owned(Arc::new(point)));
     assert_eq!(one.len(), 1);
     sink(server).write(&one).await.unwrap();
-    let (counts, why) = deliver(sink(server), &frames[..30], async |_| {}).await;
+    let (counts, why) = deliver(sink(server), &frames[..30]).await;
     (counts, why, sent(&frames[..30]).1)
 }
 

@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 
 use crate::services::{Database, DatabaseKind};
 use crate::sink_contract::{self, Counts, newest_seq};
-use crate::{elasticsearch, influxdb};
+use crate::{elasticsearch, influxdb, prometheus};
 
 /// Far more than any case takes on an idle machine.
 const LIMIT: Duration = Duration::from_secs(240);
@@ -94,7 +94,9 @@ async fn connection(mut client: TcpStream, server: String, faults: Arc<Mutex<Vec
             .next()
             .unwrap_or_default();
         let line = String::from_utf8_lossy(line);
-        let is_write = line.contains("/write?") || line.contains("/_bulk");
+        let is_write = ["/write?", "/api/v1/write ", "/_bulk"]
+            .iter()
+            .any(|path| line.contains(path));
         let fault = is_write
             .then(|| faults.lock().unwrap().pop_front())
             .flatten();
@@ -160,8 +162,15 @@ fn is_whole(bytes: &[u8]) -> bool {
 /// A server, and how it is written to and asked.
 #[derive(Clone, Debug)]
 enum Place {
-    Influx { database: String },
-    Search { mode: Mode, namespace: String },
+    Influx {
+        database: String,
+    },
+    Search {
+        mode: Mode,
+        namespace: String,
+    },
+    /// The whole server.
+    Prometheus,
 }
 
 impl Place {
@@ -192,6 +201,7 @@ impl Place {
                 };
                 Arc::new(ElasticSink::new(settings).unwrap())
             }
+            Self::Prometheus => Arc::new(prometheus::sink_at(address)),
         }
     }
 
@@ -214,6 +224,12 @@ impl Place {
                     server.json("POST", &format!("/{target}/_refresh"), "");
                     let answer = server.get(&format!("/{target}/_count"));
                     let found = answer.json()["count"].as_u64().unwrap_or(0);
+                    counts.insert(measurement.name().to_owned(), found);
+                }
+            }
+            Self::Prometheus => {
+                for (measurement, selector) in prometheus::always() {
+                    let found = prometheus::found(server, &selector);
                     counts.insert(measurement.name().to_owned(), found);
                 }
             }
@@ -300,19 +316,22 @@ async fn failing(health: &mut watch::Receiver<SinkHealth>) {
 /// All faults of the network and of answers, one after the other, each into a place of its own.
 async fn every_fault(server: &Database, place: impl Fn() -> Place) {
     for (what, fault) in FAULTS {
-        let proxy = Proxy::before(server).await;
-        let place = place();
-        deliver(what, &place, &proxy.address, async |mut health| {
-            begun(&mut health).await;
-            proxy.faults.lock().unwrap().extend([fault; 3]);
-        })
-        .await;
-        assert!(
-            proxy.faults.lock().unwrap().is_empty(),
-            "{what}: it was met"
-        );
-        assert_eq!(place.counts(server), points(&frames()), "{what}");
+        one_fault(server, &place(), what, fault).await;
     }
+}
+
+async fn one_fault(server: &Database, place: &Place, what: &str, fault: Fault) {
+    let proxy = Proxy::before(server).await;
+    deliver(what, place, &proxy.address, async |mut health| {
+        begun(&mut health).await;
+        proxy.faults.lock().unwrap().extend([fault; 3]);
+    })
+    .await;
+    assert!(
+        proxy.faults.lock().unwrap().is_empty(),
+        "{what}: it was met"
+    );
+    assert_eq!(place.counts(server), points(&frames()), "{what}");
 }
 
 /// The server does not answer for longer than the sink waits.
@@ -377,4 +396,22 @@ async fn opensearch_has_everything_once_after_a_freeze_and_a_kill() {
     let mut server = Database::start(DatabaseKind::OpenSearch);
     frozen(&server, &Place::search(Mode::Index)).await;
     killed(&mut server, &Place::search(Mode::DataStream)).await;
+}
+
+/// Without an out-of-order window nothing but the newest sample is taken a second time.
+#[tokio::test]
+async fn prometheus_has_everything_once_after_every_fault() {
+    for (what, fault) in FAULTS {
+        let strict = Database::start_with(DatabaseKind::Prometheus, &[prometheus::NO_WINDOW]);
+        one_fault(&strict, &Place::Prometheus, what, fault).await;
+    }
+}
+
+#[tokio::test]
+async fn prometheus_has_everything_once_after_a_freeze_and_a_kill() {
+    let no_window = [prometheus::NO_WINDOW];
+    let server = Database::start_with(DatabaseKind::Prometheus, &no_window);
+    frozen(&server, &Place::Prometheus).await;
+    let mut server = Database::start_with(DatabaseKind::Prometheus, &no_window);
+    killed(&mut server, &Place::Prometheus).await;
 }
