@@ -5,6 +5,7 @@
 
 pub mod clusters;
 pub mod patterns;
+pub mod schema;
 pub mod secret;
 pub mod section;
 pub mod sinks;
@@ -132,6 +133,7 @@ pub fn load(
         env,
         read,
         problems: Vec::new().into(),
+        shapes: schema::Shapes::new().into(),
     };
     let config = match toml_edit::Document::parse(text) {
         Ok(document) => Some(config(&Section::root(&source, document.as_table()))),

@@ -13,6 +13,7 @@ use std::time::Duration;
 use toml_edit::{Item, TableLike, Value};
 use url::Url;
 
+use super::schema::{ANY, Shape, Shapes};
 use super::secret::Secret;
 use super::values;
 
@@ -25,6 +26,8 @@ pub struct Source<'a> {
     /// Reads a file that holds a secret.
     pub read: &'a dyn Fn(&Path) -> std::io::Result<String>,
     pub problems: RefCell<Vec<Problem>>,
+    /// What was asked for, and as what: the schema is made of it.
+    pub shapes: RefCell<Shapes>,
 }
 
 impl fmt::Debug for Source<'_> {
@@ -90,6 +93,8 @@ impl Source<'_> {
 pub struct Section<'a> {
     source: &'a Source<'a>,
     path: String,
+    /// The path with `*` for names that are the user's.
+    place: Vec<String>,
     table: Option<&'a dyn TableLike>,
     at: Option<Range<usize>>,
     asked: RefCell<Vec<String>>,
@@ -107,6 +112,7 @@ impl<'a> Section<'a> {
         Self {
             source,
             path: String::new(),
+            place: Vec::new(),
             table: Some(table),
             at: None,
             asked: RefCell::default(),
@@ -165,8 +171,20 @@ impl<'a> Section<'a> {
         self.item(key)
     }
 
+    /// Notes what is asked for.
+    fn note(&self, key: &str, shape: Shape) {
+        let place = self.place.iter().cloned().chain([key.to_owned()]);
+        let mut shapes = self.source.shapes.borrow_mut();
+        shapes.insert(place.collect(), shape);
+    }
+
     /// The section below this one; an empty one when it is not written.
     pub fn section(&self, key: &str) -> Section<'a> {
+        self.section_at(key, key)
+    }
+
+    /// The section below this one that is `place` in the schema.
+    fn section_at(&self, key: &str, place: &str) -> Section<'a> {
         let (table, at) = match self.ask(key) {
             None => (None, self.at.clone()),
             Some((item, at)) => {
@@ -179,6 +197,12 @@ impl<'a> Section<'a> {
         Section {
             source: self.source,
             path: self.join(key),
+            place: self
+                .place
+                .iter()
+                .cloned()
+                .chain([place.to_owned()])
+                .collect(),
             table,
             at,
             asked: RefCell::default(),
@@ -197,7 +221,7 @@ impl<'a> Section<'a> {
         names.sort();
         names
             .into_iter()
-            .map(|name| (name.clone(), parent.section(&name)))
+            .map(|name| (name.clone(), parent.section_at(&name, ANY)))
             .collect()
     }
 
@@ -215,6 +239,7 @@ impl<'a> Section<'a> {
 
     /// A text, with the environment filled in.
     pub fn string(&self, key: &str) -> Option<String> {
+        self.note(key, Shape::Text);
         let (item, _) = self.ask(key)?;
         let Some(text) = item.as_str() else {
             self.problem_at(
@@ -235,6 +260,7 @@ impl<'a> Section<'a> {
 
     /// A list of texts.
     pub fn strings(&self, key: &str) -> Option<Vec<String>> {
+        self.note(key, Shape::Texts);
         let (item, _) = self.ask(key)?;
         let Some(array) = item.as_array() else {
             self.problem_at(key, format!("expected a list of texts, not {}", kind(item)));
@@ -261,7 +287,7 @@ impl<'a> Section<'a> {
 
     /// One of some words.
     pub fn choice<T: Copy>(&self, key: &str, choices: &[(&str, T)]) -> Option<T> {
-        self.parsed(key, |text| {
+        let value = self.parsed(key, |text| {
             choices
                 .iter()
                 .find(|(word, _)| *word == text)
@@ -272,33 +298,42 @@ impl<'a> Section<'a> {
                         .map_or_else(String::new, |word| format!("; did you mean \"{word}\"?"));
                     format!("expected one of \"{}\"{meant}", words.join("\", \""))
                 })
-        })
+        });
+        let words = choices.iter().map(|(word, _)| (*word).to_owned());
+        self.note(key, Shape::Choice(words.collect()));
+        value
     }
 
     /// A duration within a range.
     pub fn duration(&self, key: &str, allowed: RangeInclusive<Duration>) -> Option<Duration> {
-        self.parsed(key, |text| {
+        let (from, to) = (*allowed.start(), *allowed.end());
+        let value = self.parsed(key, |text| {
             let value = values::duration(text)?;
             if allowed.contains(&value) {
                 return Ok(value);
             }
-            let (from, to) = (allowed.start(), allowed.end());
             Err(format!(
                 "expected a duration from {} to {}",
-                values::show_duration(*from),
-                values::show_duration(*to)
+                values::show_duration(from),
+                values::show_duration(to)
             ))
-        })
+        });
+        self.note(key, Shape::Duration(from, to));
+        value
     }
 
     /// A size in bytes.
     pub fn size(&self, key: &str) -> Option<u64> {
-        self.parsed(key, values::size)
+        let value = self.parsed(key, values::size);
+        self.note(key, Shape::Size);
+        value
     }
 
     /// An http or https address.
     pub fn url(&self, key: &str) -> Option<Url> {
-        self.parsed(key, read_url)
+        let value = self.parsed(key, read_url);
+        self.note(key, Shape::Url);
+        value
     }
 
     /// A list of http or https addresses.
@@ -327,6 +362,7 @@ impl<'a> Section<'a> {
 
     /// A whole number within a range; also as a text, so that the environment can give it.
     pub fn integer(&self, key: &str, allowed: RangeInclusive<i64>) -> Option<i64> {
+        self.note(key, Shape::Integer(*allowed.start(), *allowed.end()));
         let (item, _) = self.ask(key)?;
         let value = match item.as_value() {
             Some(Value::Integer(value)) => Some(*value.value()),
@@ -348,6 +384,7 @@ impl<'a> Section<'a> {
 
     /// A number within a range.
     pub fn number(&self, key: &str, allowed: RangeInclusive<f64>) -> Option<f64> {
+        self.note(key, Shape::Number(*allowed.start(), *allowed.end()));
         let (item, _) = self.ask(key)?;
         let value = match item.as_value() {
             Some(Value::Float(value)) => Some(*value.value()),
@@ -366,6 +403,7 @@ impl<'a> Section<'a> {
 
     /// true or false.
     pub fn boolean(&self, key: &str) -> Option<bool> {
+        self.note(key, Shape::Boolean);
         let (item, _) = self.ask(key)?;
         let value = match item.as_value() {
             Some(Value::Boolean(value)) => Some(*value.value()),
@@ -381,6 +419,7 @@ impl<'a> Section<'a> {
     /// A secret: from the file that `<key>_file` names, or from the environment through `<key>`.
     /// A secret written into the configuration itself is refused.
     pub fn secret(&self, key: &str) -> Option<Secret> {
+        self.note(key, Shape::Text);
         let file_key = format!("{key}_file");
         let direct = self.ask(key).map(|(item, _)| item);
         let file = self.path_of(&file_key);
@@ -417,14 +456,15 @@ impl<'a> Section<'a> {
         self.item(key).is_some() || self.item(&format!("{key}_file")).is_some()
     }
 
-    /// A text, number or boolean, as text.
+    /// A text, number or boolean, as text, whose name is the user's.
     pub fn scalar(&self, key: &str) -> Option<String> {
+        self.note(ANY, Shape::Scalar);
         let (item, _) = self.ask(key)?;
         match item.as_value() {
             Some(Value::Integer(value)) => Some(value.value().to_string()),
             Some(Value::Float(value)) => Some(value.value().to_string()),
             Some(Value::Boolean(value)) => Some(value.value().to_string()),
-            Some(Value::String(_)) => self.string(key),
+            Some(Value::String(text)) => self.expand(key, text.value()),
             Some(Value::Datetime(_) | Value::Array(_) | Value::InlineTable(_)) | None => {
                 self.problem_at(key, "expected a text, a number or a boolean");
                 None

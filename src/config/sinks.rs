@@ -261,7 +261,7 @@ fn prometheus(section: &Section<'_>) -> Option<SinkKind> {
     };
     let headers = section.section("headers");
     let header = |name: String| {
-        let value = headers.string(&name)?;
+        let value = headers.scalar(&name)?;
         Some((name, Secret::new(value)))
     };
     let headers = headers.keys().into_iter().filter_map(header).collect();
