@@ -114,8 +114,9 @@ fn codec(criterion: &mut Criterion) {
 
 fn open(path: &Path) -> Store {
     let opened = Store::open(Some(path), StoreSettings::default()).expect("a fresh file");
-    let (writer, loader) = (opened.writer, opened.loader);
+    let (writer, loader, sealer) = (opened.writer, opened.loader, opened.sealer);
     std::thread::spawn(move || writer.run());
+    std::thread::spawn(move || sealer.run());
     std::thread::spawn(move || loader.run());
     opened.store
 }

@@ -235,11 +235,13 @@ fn open_store(config: &StoreConfig) -> anyhow::Result<(Store, Vec<thread::JoinHa
         writer,
         loader,
         historian,
+        sealer,
     } = Store::open(config.path.as_deref(), settings)?;
     let writer = spawn_thread("store writer", move || writer.run())?;
     let loader = spawn_thread("store loader", move || loader.run())?;
     let historian = spawn_thread("historian", move || historian.run())?;
-    Ok((store, vec![writer, loader, historian]))
+    let sealer = spawn_thread("store sealer", move || sealer.run())?;
+    Ok((store, vec![writer, loader, historian, sealer]))
 }
 
 type Built = (String, SinkConfig, Arc<dyn Sink>);

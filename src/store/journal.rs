@@ -90,6 +90,10 @@ impl Journal {
         &self.0
     }
 
+    pub(super) fn connection_mut(&mut self) -> &mut Connection {
+        &mut self.0
+    }
+
     /// Reads what a start needs; none of the frames' bytes.
     pub(super) fn load(&self) -> Result<Loaded, rusqlite::Error> {
         let mut loaded = Loaded {

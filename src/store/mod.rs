@@ -1,10 +1,11 @@
 //! The store: what lagline remembers, in one SQLite file.
 //!
 //! An evaluation is appended here before anything else sees it; every sink is a reader with its
-//! own cursor. [`Store`] is the handle for async code; three threads stand behind it, spawned by
+//! own cursor. [`Store`] is the handle for async code; four threads stand behind it, spawned by
 //! `app`, so that none waits for another: [`Writer`] owns the file and writes a beat in one
-//! transaction, [`Loader`] reads and decodes for sinks that are behind, [`Historian`] answers
-//! questions about the past. Without a path the tail in memory is all there is.
+//! transaction, [`Loader`] reads and decodes for sinks that are behind, [`Sealer`] turns finished
+//! hours into history, [`Historian`] answers questions about the past. Without a path the tail in
+//! memory is all there is.
 //!
 //! Not here: what a point is (`points`), retries and dead letters (`sinks::delivery`), the moment
 //! of a beat (`scheduler`).
@@ -15,6 +16,7 @@ pub mod codec;
 mod dictionary;
 mod error;
 pub mod frame;
+pub mod history;
 mod holes;
 mod index;
 mod journal;
@@ -41,6 +43,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 pub use self::error::StoreError;
 use self::frame::{Counts, Cursor, Frame, Hole, Seq, SinkRow};
+pub use self::history::Sealer;
 pub use self::holes::PastHole;
 pub use self::loader::Loader;
 pub use self::query::Historian;
@@ -50,7 +53,7 @@ use crate::clock::Timestamp;
 use crate::lag::evaluation::{Evaluation, Status};
 use crate::lag::ids::{ClusterName, GroupId};
 
-/// Beats that may wait for the writer before `append` waits too.
+/// Beats that may wait for the writer before `append` waits too. The sealer has one place more.
 const APPENDS_WAITING: usize = 8;
 
 /// Frames that may be asked for at once.
@@ -141,6 +144,17 @@ pub struct StoreHealth {
     pub skipped_frames: u64,
     /// Evaluations that were larger than a frame may be.
     pub too_large_frames: u64,
+    /// All hours before this are sealed; absent until the first look after a start.
+    pub sealed_through: Option<Timestamp>,
+    /// Bytes of all blocks of the history, as of the last look.
+    pub block_bytes: u64,
+    /// How often sealing had to be tried again, and the last reason.
+    pub seal_errors: u64,
+    pub last_seal_error: Option<String>,
+    /// Frames that are not in the history because they could not be read.
+    pub seal_skipped_frames: u64,
+    /// How often a block of the history could not be read.
+    pub corrupt_blocks: u64,
 }
 
 /// What is asked of the writer.
@@ -157,6 +171,19 @@ enum Command {
         reply: oneshot::Sender<()>,
         permit: OwnedSemaphorePermit,
     },
+    /// From the sealer, which has one at a time.
+    Seal {
+        work: SealWork,
+        reply: SyncSender<Result<i64, String>>,
+    },
+}
+
+/// What the sealer has written.
+#[derive(Debug)]
+enum SealWork {
+    /// Gives the number of the sealed hour.
+    Begin(history::Hour),
+    Slice(history::Slice),
 }
 
 /// A frame that is asked of the loader.
@@ -215,7 +242,7 @@ impl Shared {
     }
 }
 
-/// The handle, and the two threads that must run for it.
+/// The handle, and the threads that must run for it.
 #[derive(Debug)]
 pub struct Opened {
     pub store: Store,
@@ -225,6 +252,8 @@ pub struct Opened {
     pub loader: Loader,
     /// Runs on its own thread until every handle is gone.
     pub historian: Historian,
+    /// Runs on its own thread until the store is closed or every handle is gone.
+    pub sealer: Sealer,
 }
 
 /// The store. Cheap to clone.
@@ -237,6 +266,8 @@ pub struct Store {
     load_permits: Arc<Semaphore>,
     questions: SyncSender<query::Question>,
     question_permits: Arc<Semaphore>,
+    /// Gone with the last handle: then the sealer ends.
+    _sealing: SyncSender<history::Never>,
 }
 
 impl Store {
@@ -253,13 +284,15 @@ impl Store {
                 .map_err(|error| StoreError::unusable(path, &error))?,
             _ => journal::Loaded::default(),
         };
-        let (commands, command_queue) = std::sync::mpsc::sync_channel(APPENDS_WAITING);
+        let (commands, command_queue) = std::sync::mpsc::sync_channel(APPENDS_WAITING + 1);
         let (loads, load_queue) = std::sync::mpsc::sync_channel(LOADS_WAITING);
         let shared = Arc::new(Shared::new(path, settings, &mut loaded, lock_file));
         let (questions, question_queue) = std::sync::mpsc::sync_channel(query::WAITING);
         let loader = Loader::new(Arc::clone(&shared), load_queue)?;
         let historian = Historian::new(Arc::clone(&shared), question_queue)?;
         let writer = Writer::new(Arc::clone(&shared), command_queue, journal, &loaded)?;
+        let (sealing, stop) = std::sync::mpsc::sync_channel(1);
+        let sealer = Sealer::new(Arc::clone(&shared), commands.clone(), stop)?;
         let store = Store {
             shared,
             commands,
@@ -268,12 +301,14 @@ impl Store {
             load_permits: Arc::new(Semaphore::new(LOADS_WAITING)),
             questions,
             question_permits: Arc::new(Semaphore::new(query::WAITING)),
+            _sealing: sealing,
         };
         Ok(Opened {
             store,
             writer,
             loader,
             historian,
+            sealer,
         })
     }
 

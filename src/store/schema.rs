@@ -88,6 +88,37 @@ const MIGRATIONS: &[&str] = &[
     CREATE INDEX status_change_by_beat ON status_change (beat_ms);
     CREATE INDEX status_change_by_group ON status_change (consumer_group, beat_ms);
     ",
+    // 3: the history.
+    "
+    CREATE INDEX frame_by_beat ON frame (cluster, beat_ms);
+
+    -- The frames of one cluster's hour, as far as they are turned into blocks. A clock that was set
+    -- back gives an hour a second time, with later frames.
+    CREATE TABLE seal (
+        id INTEGER PRIMARY KEY,
+        cluster INTEGER NOT NULL,
+        hour_ms INTEGER NOT NULL,
+        first_seq INTEGER NOT NULL,
+        last_seq INTEGER NOT NULL,
+        step INTEGER NOT NULL,                 -- 0: groups, 1: topics, 2: the cluster, 3: done
+        next BLOB NOT NULL,                    -- where the step goes on
+        beats INTEGER NOT NULL,
+        skipped INTEGER NOT NULL,              -- frames that could not be read
+        bytes INTEGER NOT NULL                 -- of its blocks
+    ) STRICT;
+    CREATE INDEX seal_by_hour ON seal (hour_ms, cluster);
+
+    -- A run of series in the order of their names, from the first to the last one.
+    CREATE TABLE block (
+        id INTEGER PRIMARY KEY,
+        seal INTEGER NOT NULL,
+        kind INTEGER NOT NULL,
+        first BLOB NOT NULL,
+        last BLOB NOT NULL,
+        bytes BLOB NOT NULL
+    ) STRICT;
+    CREATE INDEX block_by_place ON block (seal, kind, last, first);
+    ",
 ];
 
 /// The version this program writes.

@@ -8,7 +8,7 @@ use std::fmt;
 
 /// The bytes are not what this codec writes, and where it noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Malformed(pub(super) &'static str);
+pub(in crate::store) struct Malformed(pub(in crate::store) &'static str);
 
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -21,7 +21,7 @@ const LEFT_OVER: Malformed = Malformed("bytes are left over");
 
 /// Appends `value` in groups of seven bits, lowest first (LEB128).
 #[inline]
-pub(super) fn put_varint(out: &mut Vec<u8>, value: u64) {
+pub(in crate::store) fn put_varint(out: &mut Vec<u8>, value: u64) {
     if value < 0x80 {
         out.push(low_byte(value));
         return;
@@ -40,7 +40,7 @@ pub(super) fn put_varint(out: &mut Vec<u8>, value: u64) {
 
 /// Appends a signed value: zig-zag, then varint.
 #[inline]
-pub(super) fn put_int(out: &mut Vec<u8>, value: i64) {
+pub(in crate::store) fn put_int(out: &mut Vec<u8>, value: i64) {
     put_varint(
         out,
         (value.cast_unsigned() << 1) ^ (value >> 63).cast_unsigned(),
@@ -48,7 +48,7 @@ pub(super) fn put_int(out: &mut Vec<u8>, value: i64) {
 }
 
 /// Appends a text with its length in front.
-pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
+pub(in crate::store) fn put_text(out: &mut Vec<u8>, text: &str) {
     put_varint(out, text.len() as u64);
     out.extend_from_slice(text.as_bytes());
 }
@@ -60,26 +60,26 @@ fn low_byte(value: u64) -> u8 {
 
 /// Bytes that are read from the front.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Bytes<'a>(&'a [u8]);
+pub(in crate::store) struct Bytes<'a>(&'a [u8]);
 
 impl<'a> Bytes<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    pub(in crate::store) fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::store) fn len(&self) -> usize {
         self.0.len()
     }
 
     #[inline]
-    pub(super) fn byte(&mut self) -> Result<u8, Malformed> {
+    pub(in crate::store) fn byte(&mut self) -> Result<u8, Malformed> {
         let (&first, rest) = self.0.split_first().ok_or(EARLY)?;
         self.0 = rest;
         Ok(first)
     }
 
     #[inline]
-    pub(super) fn varint(&mut self) -> Result<u64, Malformed> {
+    pub(in crate::store) fn varint(&mut self) -> Result<u64, Malformed> {
         let first = self.byte()?;
         if first < 0x80 {
             return Ok(u64::from(first));
@@ -100,17 +100,17 @@ impl<'a> Bytes<'a> {
     }
 
     #[inline]
-    pub(super) fn int(&mut self) -> Result<i64, Malformed> {
+    pub(in crate::store) fn int(&mut self) -> Result<i64, Malformed> {
         let value = self.varint()?;
         Ok((value >> 1).cast_signed() ^ -(value & 1).cast_signed())
     }
 
-    pub(super) fn u32(&mut self) -> Result<u32, Malformed> {
+    pub(in crate::store) fn u32(&mut self) -> Result<u32, Malformed> {
         u32::try_from(self.varint()?).map_err(|_| Malformed("a number is longer than 32 bits"))
     }
 
     /// A number of elements of which each takes at least one byte of `of`.
-    pub(super) fn count(&mut self, of: usize) -> Result<usize, Malformed> {
+    pub(in crate::store) fn count(&mut self, of: usize) -> Result<usize, Malformed> {
         usize::try_from(self.varint()?)
             .ok()
             .filter(|count| *count <= of)
@@ -119,30 +119,30 @@ impl<'a> Bytes<'a> {
             ))
     }
 
-    pub(super) fn take(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
+    pub(in crate::store) fn take(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
         let (taken, rest) = self.0.split_at_checked(len).ok_or(EARLY)?;
         self.0 = rest;
         Ok(taken)
     }
 
-    pub(super) fn text(&mut self) -> Result<&'a str, Malformed> {
+    pub(in crate::store) fn text(&mut self) -> Result<&'a str, Malformed> {
         let len = self.count(self.len())?;
         std::str::from_utf8(self.take(len)?).map_err(|_| Malformed("a text is not UTF-8"))
     }
 
-    pub(super) fn f32(&mut self) -> Result<f32, Malformed> {
+    pub(in crate::store) fn f32(&mut self) -> Result<f32, Malformed> {
         let bytes = self.take(4)?;
         let bytes = bytes.try_into().map_err(|_| Malformed("a number is cut"))?;
         Ok(f32::from_le_bytes(bytes))
     }
 
-    pub(super) fn f64(&mut self) -> Result<f64, Malformed> {
+    pub(in crate::store) fn f64(&mut self) -> Result<f64, Malformed> {
         let bytes = self.take(8)?;
         let bytes = bytes.try_into().map_err(|_| Malformed("a number is cut"))?;
         Ok(f64::from_le_bytes(bytes))
     }
 
-    pub(super) fn end(&self) -> Result<(), Malformed> {
+    pub(in crate::store) fn end(&self) -> Result<(), Malformed> {
         if self.0.is_empty() {
             Ok(())
         } else {
@@ -153,7 +153,7 @@ impl<'a> Bytes<'a> {
 
 /// Rows taken apart: whole numbers in `I` columns, real numbers in `F`.
 #[derive(Debug)]
-pub(super) struct Columns<const I: usize, const F: usize> {
+pub(in crate::store) struct Columns<const I: usize, const F: usize> {
     ints: [Vec<u8>; I],
     floats: [Vec<u32>; F],
 }
@@ -169,35 +169,35 @@ impl<const I: usize, const F: usize> Default for Columns<I, F> {
 
 impl<const I: usize, const F: usize> Columns<I, F> {
     /// Empties the columns and keeps their memory.
-    pub(super) fn clear(&mut self) {
+    pub(in crate::store) fn clear(&mut self) {
         self.ints.iter_mut().for_each(Vec::clear);
         self.floats.iter_mut().for_each(Vec::clear);
     }
 
     #[inline]
-    pub(super) fn byte(&mut self, column: usize, value: u8) {
+    pub(in crate::store) fn byte(&mut self, column: usize, value: u8) {
         self.ints[column].push(value);
     }
 
     #[inline]
-    pub(super) fn varint(&mut self, column: usize, value: u64) {
+    pub(in crate::store) fn varint(&mut self, column: usize, value: u64) {
         put_varint(&mut self.ints[column], value);
     }
 
     #[inline]
-    pub(super) fn int(&mut self, column: usize, value: i64) {
+    pub(in crate::store) fn int(&mut self, column: usize, value: i64) {
         put_int(&mut self.ints[column], value);
     }
 
     /// Keeps every bit of `value`.
     #[inline]
-    pub(super) fn float(&mut self, column: usize, value: f32) {
+    pub(in crate::store) fn float(&mut self, column: usize, value: f32) {
         self.float_like(column, value, 0.0);
     }
 
     /// Keeps every bit of `value`, which takes less the more it is like `guess`.
     #[inline]
-    pub(super) fn float_like(&mut self, column: usize, value: f32, guess: f32) {
+    pub(in crate::store) fn float_like(&mut self, column: usize, value: f32, guess: f32) {
         // The whole exponent in one byte: the four bytes of a number go into four planes, and
         // the exponents of a column are alike.
         let differs = value.to_bits() ^ guess.to_bits();
@@ -205,7 +205,7 @@ impl<const I: usize, const F: usize> Columns<I, F> {
     }
 
     /// Appends all columns to `out`, each with its length in front.
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
+    pub(in crate::store) fn write(&self, out: &mut Vec<u8>) {
         for column in &self.ints {
             put_varint(out, column.len() as u64);
             out.extend_from_slice(column);
@@ -230,14 +230,14 @@ impl<const I: usize, const F: usize> Columns<I, F> {
 
 /// Columns that are read from the front.
 #[derive(Debug)]
-pub(super) struct ColumnReader<'a, const I: usize, const F: usize> {
+pub(in crate::store) struct ColumnReader<'a, const I: usize, const F: usize> {
     ints: [Bytes<'a>; I],
     floats: [std::vec::IntoIter<u32>; F],
 }
 
 impl<'a, const I: usize, const F: usize> ColumnReader<'a, I, F> {
     /// Finds the columns in `bytes`, which must hold nothing else.
-    pub(super) fn read(mut bytes: Bytes<'a>) -> Result<Self, Malformed> {
+    pub(in crate::store) fn read(mut bytes: Bytes<'a>) -> Result<Self, Malformed> {
         let mut columns = Self {
             ints: [Bytes::default(); I],
             floats: std::array::from_fn(|_| Vec::new().into_iter()),
@@ -264,44 +264,52 @@ impl<'a, const I: usize, const F: usize> ColumnReader<'a, I, F> {
     }
 
     /// Bytes left in a column of whole numbers.
-    pub(super) fn left(&self, column: usize) -> usize {
+    pub(in crate::store) fn left(&self, column: usize) -> usize {
         self.ints[column].len()
     }
 
     #[inline]
-    pub(super) fn byte(&mut self, column: usize) -> Result<u8, Malformed> {
+    pub(in crate::store) fn byte(&mut self, column: usize) -> Result<u8, Malformed> {
         self.ints[column].byte()
     }
 
     #[inline]
-    pub(super) fn varint(&mut self, column: usize) -> Result<u64, Malformed> {
+    pub(in crate::store) fn varint(&mut self, column: usize) -> Result<u64, Malformed> {
         self.ints[column].varint()
     }
 
     #[inline]
-    pub(super) fn int(&mut self, column: usize) -> Result<i64, Malformed> {
+    pub(in crate::store) fn int(&mut self, column: usize) -> Result<i64, Malformed> {
         self.ints[column].int()
     }
 
     /// A number of rows of which each has at least one byte in column `rows`.
-    pub(super) fn count(&mut self, column: usize, rows: usize) -> Result<usize, Malformed> {
+    pub(in crate::store) fn count(
+        &mut self,
+        column: usize,
+        rows: usize,
+    ) -> Result<usize, Malformed> {
         let left = self.left(rows);
         self.ints[column].count(left)
     }
 
     #[inline]
-    pub(super) fn float(&mut self, column: usize) -> Result<f32, Malformed> {
+    pub(in crate::store) fn float(&mut self, column: usize) -> Result<f32, Malformed> {
         self.float_like(column, 0.0)
     }
 
     #[inline]
-    pub(super) fn float_like(&mut self, column: usize, guess: f32) -> Result<f32, Malformed> {
+    pub(in crate::store) fn float_like(
+        &mut self,
+        column: usize,
+        guess: f32,
+    ) -> Result<f32, Malformed> {
         let bits = self.floats[column].next().ok_or(EARLY)?;
         Ok(f32::from_bits(bits.rotate_right(1) ^ guess.to_bits()))
     }
 
     /// Checks that every column is read to its end.
-    pub(super) fn end(&self) -> Result<(), Malformed> {
+    pub(in crate::store) fn end(&self) -> Result<(), Malformed> {
         for column in &self.ints {
             column.end()?;
         }

@@ -53,15 +53,7 @@ pub(super) fn encode(
     let mut out = Vec::with_capacity(256);
     put_varint(&mut out, u64::from(names.id(evaluation.cluster.shared())));
     put_varint(&mut out, rows);
-    match evaluation.phase {
-        Phase::Waiting => out.push(0),
-        Phase::Loading { read, total } => {
-            out.push(1);
-            put_int(&mut out, read);
-            put_int(&mut out, total);
-        }
-        Phase::Running => out.push(2),
-    }
+    encode_phase(&mut out, evaluation.phase);
     encode_summary(&mut out, &evaluation.summary);
     put_varint(&mut out, parts.len() as u64);
     for (kind, count, first) in parts {
@@ -75,7 +67,22 @@ pub(super) fn encode(
     out
 }
 
-fn encode_summary(out: &mut Vec<u8>, summary: &ClusterSummary) {
+/// Appends a phase.
+pub(in crate::store) fn encode_phase(out: &mut Vec<u8>, phase: Phase) {
+    match phase {
+        Phase::Waiting => out.push(0),
+        Phase::Loading { read, total } => {
+            out.push(1);
+            put_int(out, read);
+            put_int(out, total);
+        }
+        Phase::Running => out.push(2),
+    }
+}
+
+/// Appends a summary. Blocks of the history are written with it too: a change is a new version of
+/// both formats.
+pub(in crate::store) fn encode_summary(out: &mut Vec<u8>, summary: &ClusterSummary) {
     out.push(u8::from(summary.up));
     match &summary.reason {
         None => out.push(0),
@@ -121,15 +128,7 @@ pub(super) fn decode(raw: &[u8], names: &mut dyn Lookup) -> Result<Head, Malform
     let mut bytes = Bytes::new(raw);
     let cluster = ClusterName::new(name(&mut bytes, names)?);
     let rows = bytes.varint()?;
-    let phase = match bytes.byte()? {
-        0 => Phase::Waiting,
-        1 => Phase::Loading {
-            read: bytes.int()?,
-            total: bytes.int()?,
-        },
-        2 => Phase::Running,
-        _ => return Err(Malformed("a phase does not exist")),
-    };
+    let phase = decode_phase(&mut bytes)?;
     let summary = decode_summary(&mut bytes)?;
     let count = bytes.count(bytes.len())?;
     let mut parts = Vec::with_capacity(count);
@@ -153,7 +152,21 @@ pub(super) fn decode(raw: &[u8], names: &mut dyn Lookup) -> Result<Head, Malform
     })
 }
 
-fn decode_summary(bytes: &mut Bytes<'_>) -> Result<ClusterSummary, Malformed> {
+/// Reads a phase.
+pub(in crate::store) fn decode_phase(bytes: &mut Bytes<'_>) -> Result<Phase, Malformed> {
+    Ok(match bytes.byte()? {
+        0 => Phase::Waiting,
+        1 => Phase::Loading {
+            read: bytes.int()?,
+            total: bytes.int()?,
+        },
+        2 => Phase::Running,
+        _ => return Err(Malformed("a phase does not exist")),
+    })
+}
+
+/// Reads a summary.
+pub(in crate::store) fn decode_summary(bytes: &mut Bytes<'_>) -> Result<ClusterSummary, Malformed> {
     let up = flag(bytes)?;
     let reason = match flag(bytes)? {
         true => Some(bytes.text()?.to_owned()),

@@ -9,9 +9,9 @@
 //! `tests/golden/frame`: a change of them is a new version, and old versions stay readable.
 //! What is not stored is said by [`stored_part`].
 
-mod bytes;
+pub(super) mod bytes;
 mod groups;
-mod head;
+pub(super) mod head;
 mod part;
 mod stored;
 #[cfg(test)]
@@ -26,9 +26,10 @@ use self::bytes::Malformed;
 pub use self::head::{Head, PartInfo};
 pub use self::part::{Kind, VERSION};
 pub use self::stored::stored_part;
+pub(super) use self::topics::Read as ReadLogs;
 pub(super) use self::totals::guess as guessed_totals;
 use crate::clock::Timestamp;
-use crate::lag::evaluation::{Evaluation, GroupEvaluation};
+use crate::lag::evaluation::{Evaluation, GroupEvaluation, TopicEvaluation};
 use crate::points::row_count;
 use crate::store::frame::{Body, Frame, Seq};
 
@@ -194,7 +195,7 @@ impl Encoder {
         pieces: &mut Pieces<'a>,
         evaluation: &'a Evaluation,
         names: &mut dyn Names,
-    ) -> Result<topics::Read<'a>, EncodeError> {
+    ) -> Result<topics::Read, EncodeError> {
         let mut read = topics::Read::within(std::mem::take(&mut self.logs));
         let size = |group: &Arc<GroupEvaluation>| {
             let partitions = group.topics.iter().map(|topic| topic.partitions.len());
@@ -217,7 +218,7 @@ impl Encoder {
         &mut self,
         pieces: &mut Pieces<'a>,
         evaluation: &'a Evaluation,
-        read: &topics::Read<'_>,
+        read: &topics::Read,
         names: &mut dyn Names,
     ) -> Result<(), EncodeError> {
         for run in Runs::of(&evaluation.topics, |topic| 1 + topic.partitions.len()) {
@@ -464,5 +465,34 @@ impl Decoder {
         let mut budget = PARTITIONS_MAX;
         groups::decode(&raw, info.count, beat, names, &mut budget)
             .map_err(|why| Broken::new(place, why.0))
+    }
+
+    /// The topics of one piece, for which `read` must know every group of the frame.
+    ///
+    /// # Errors
+    /// When `part` is not piece number `place` of the frame of `beat` with this head.
+    pub(super) fn decode_topics(
+        &mut self,
+        head: &Head,
+        place: usize,
+        beat: Timestamp,
+        part: &[u8],
+        (read, names): (&ReadLogs, &mut dyn Lookup),
+    ) -> Result<Vec<Arc<TopicEvaluation>>, Broken> {
+        let raw = self.unwrap(Kind::Topics, part, beat, place)?;
+        let info = place.checked_sub(1).and_then(|place| head.parts.get(place));
+        let info = info.filter(|info| info.kind == Kind::Topics);
+        let info = info.ok_or_else(|| Broken::new(place, "it does not hold topics"))?;
+        let mut budget = PARTITIONS_MAX;
+        topics::decode(&raw, info.count, read, names, &mut budget)
+            .map_err(|why| Broken::new(place, why.0))
+    }
+
+    /// Checks that a piece is what was written, without decoding it.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub(super) fn check(beat: Timestamp, place: usize, part: &[u8]) -> Result<(), Broken> {
+        part::check(part, beat, place).map(drop)
     }
 }

@@ -91,6 +91,25 @@ pub(super) fn unwrap(
     place: usize,
 ) -> Result<(Kind, Vec<u8>), Broken> {
     let broken = |why: &str| Broken::new(place, why);
+    let (kind, mut bytes) = check(part, beat, place)?;
+    let len = bytes.count(RAW_MAX).map_err(|why| broken(why.0))?;
+    let rest = bytes.take(bytes.len()).map_err(|why| broken(why.0))?;
+    let raw = decompressor
+        .decompress(rest, len)
+        .map_err(|_| broken("it cannot be decompressed"))?;
+    if raw.len() != len {
+        return Err(broken("its length is wrong"));
+    }
+    Ok((kind, raw))
+}
+
+/// The kind of a piece whose checksum is right, and what follows its header.
+pub(super) fn check(
+    part: &[u8],
+    beat: Timestamp,
+    place: usize,
+) -> Result<(Kind, Bytes<'_>), Broken> {
+    let broken = |why: &str| Broken::new(place, why);
     let mut bytes = Bytes::new(part);
     let header = bytes.take(HEADER).map_err(|why| broken(why.0))?;
     if header[0] != VERSION {
@@ -101,15 +120,7 @@ pub(super) fn unwrap(
         return Err(broken("the checksum is wrong"));
     }
     let kind = Kind::from_code(header[1]).ok_or_else(|| broken("its kind does not exist"))?;
-    let len = bytes.count(RAW_MAX).map_err(|why| broken(why.0))?;
-    let rest = bytes.take(bytes.len()).map_err(|why| broken(why.0))?;
-    let raw = decompressor
-        .decompress(rest, len)
-        .map_err(|_| broken("it cannot be decompressed"))?;
-    if raw.len() != len {
-        return Err(broken("its length is wrong"));
-    }
-    Ok((kind, raw))
+    Ok((kind, bytes))
 }
 
 /// Covers everything but the checksum itself.

@@ -3,7 +3,6 @@
 //! What a group that reads the topic says of a log (its end, how fast it grows) is not written
 //! again: the pieces with groups are read first.
 
-use std::collections::hash_map::Entry;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -48,19 +47,20 @@ type TopicReader<'a> = ColumnReader<'a, { ints::COUNT }, 1>;
 ///
 /// Copied from rows that are in the processor's caches just then: going back to a hundred thousand
 /// of them takes longer than writing the topics.
-pub(super) struct Read<'a> {
-    topics: FxHashMap<&'a str, Range<usize>>,
+#[derive(Default)]
+pub(in crate::store) struct Read {
+    topics: FxHashMap<Arc<str>, Range<usize>>,
     logs: Vec<Log>,
 }
 
 /// What a group's partition says of its log.
 #[derive(Clone, Copy)]
-pub(super) struct Log {
+pub(in crate::store) struct Log {
     end: MaybeI64,
     produce_rate: MaybeF32,
 }
 
-impl<'a> Read<'a> {
+impl Read {
     /// No topics yet, and an earlier one's memory.
     pub(super) fn within(mut memory: Vec<Log>) -> Self {
         memory.clear();
@@ -76,17 +76,18 @@ impl<'a> Read<'a> {
     }
 
     /// Notes the topics of a group.
-    pub(super) fn add(&mut self, group: &'a GroupEvaluation) {
+    pub(in crate::store) fn add(&mut self, group: &GroupEvaluation) {
         for topic in &group.topics {
-            let Entry::Vacant(place) = self.topics.entry(topic.topic.as_str()) else {
+            if self.topics.contains_key(topic.topic.as_str()) {
                 continue;
-            };
+            }
             let from = self.logs.len();
             self.logs.extend(topic.partitions.iter().map(|row| Log {
                 end: row.end_offset,
                 produce_rate: row.produce_rate,
             }));
-            place.insert(from..self.logs.len());
+            let name = Arc::clone(topic.topic.shared());
+            self.topics.insert(name, from..self.logs.len());
         }
     }
 
@@ -106,7 +107,7 @@ impl<'a> Read<'a> {
 pub(super) fn encode(
     columns: &mut TopicColumns,
     topics: &[Arc<TopicEvaluation>],
-    read: &Read<'_>,
+    read: &Read,
     names: &mut dyn Names,
 ) {
     let (mut name, mut end) = (0_i64, 0_i64);
@@ -154,7 +155,7 @@ pub(super) fn encode(
 pub(super) fn decode(
     raw: &[u8],
     count: usize,
-    read: &Read<'_>,
+    read: &Read,
     names: &mut dyn Lookup,
     budget: &mut usize,
 ) -> Result<Vec<Arc<TopicEvaluation>>, Malformed> {

@@ -39,12 +39,14 @@ impl Running {
         let writer = opened.writer;
         let loader = opened.loader;
         let historian = opened.historian;
+        let sealer = opened.sealer;
         Ok(Self {
             store: opened.store,
             threads: vec![
                 std::thread::spawn(move || writer.run()),
                 std::thread::spawn(move || loader.run()),
                 std::thread::spawn(move || historian.run()),
+                std::thread::spawn(move || sealer.run()),
             ],
         })
     }
@@ -56,7 +58,7 @@ impl Running {
     }
 
     /// Waits for the threads, which end because nobody has a handle any more.
-    fn drop_all(self) {
+    pub(super) fn drop_all(self) {
         drop(self.store);
         for thread in self.threads {
             thread.join().unwrap();
@@ -150,7 +152,7 @@ fn sink_row(sink: &str) -> SinkRow {
 }
 
 /// Waits until a condition holds.
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(super) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let waited = crate::clock::Stopwatch::start();
     while !holds() {
         assert!(waited.elapsed() < DEADLINE, "waited in vain: {what}");

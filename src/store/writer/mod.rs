@@ -6,6 +6,7 @@
 //! the answer to `append`, so that they never make a beat wait.
 
 mod flush;
+mod seal;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -147,6 +148,11 @@ impl Writer {
                     drop(permit);
                     // Whoever asked may be gone; the frames are in the journal all the same.
                     reply.send(appended).ok();
+                    self.tidy();
+                }
+                Ok(Command::Seal { work, reply }) => {
+                    // The sealer may be gone; what was written it finds when it starts again.
+                    reply.send(self.seal(&work)).ok();
                     self.tidy();
                 }
                 Ok(Command::Close { reply, permit }) => {

@@ -171,7 +171,7 @@ impl Journal {
             frames
         });
         // The loader ends with the last handle.
-        drop((store, opened.writer));
+        drop((store, opened.writer, opened.sealer));
         loader.join().unwrap();
         Self(frames)
     }

@@ -1,0 +1,368 @@
+//! Reading sealed hours.
+//!
+//! [`History::sealed`] says which frames are in blocks; what is behind them is in the journal. Rows
+//! come back as frames have them, beat by beat, in the order in which the frames were journaled: a
+//! clock that was set back gives beats that are older than the one before.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::vec::IntoIter;
+
+use rusqlite::Connection;
+
+use super::block::Kind;
+use super::file;
+use super::groups::{GroupBlock, GroupSpan, Wanted};
+use super::key::Key;
+use super::topics::{TopicBlock, decode_cluster};
+use super::{HOUR, Unpacker};
+use crate::clock::Timestamp;
+use crate::lag::evaluation::{
+    ClusterSummary, GroupEvaluation, GroupTopic, PartitionEvaluation, Phase, TopicEvaluation,
+    TopicPartition,
+};
+use crate::lag::ids::{ClusterName, TopicName};
+use crate::store::codec::bytes::Malformed;
+use crate::store::error::StoreError;
+use crate::store::frame::Seq;
+use crate::store::names::Naming;
+use crate::store::schema::open_reader;
+use crate::store::{Shared, Store};
+
+/// A cluster's hour whose frames are in blocks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sealed {
+    id: i64,
+    /// Its beginning, a multiple of [`HOUR`].
+    pub hour: Timestamp,
+    /// The frames of the cluster with a beat in this hour and a number in this range are in it.
+    pub first: Seq,
+    pub last: Seq,
+}
+
+/// Why something cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// What stands on disk is damaged: a gap, for ever. Counted in the store's health.
+    #[error("a block of the history is damaged: {0}")]
+    Corrupt(String),
+    /// The file cannot be read at the moment.
+    #[error("the store cannot be read: {0}")]
+    Later(String),
+}
+
+impl From<rusqlite::Error> for ReadError {
+    fn from(error: rusqlite::Error) -> Self {
+        ReadError::Later(error.to_string())
+    }
+}
+
+/// Reads the history on a connection of its own. Blocks: not for a runtime's thread.
+#[derive(Debug)]
+pub struct History {
+    shared: Arc<Shared>,
+    file: Connection,
+    unpacker: Unpacker,
+}
+
+impl Store {
+    /// A reader of the history. None when the store is in memory only, which has no history.
+    ///
+    /// # Errors
+    /// When the file cannot be opened for reading.
+    pub fn history(&self) -> Result<Option<History>, StoreError> {
+        let Some(path) = &self.shared.path else {
+            return Ok(None);
+        };
+        let file = open_reader(path).map_err(|error| StoreError::unusable(path, &error))?;
+        Ok(Some(History {
+            shared: Arc::clone(&self.shared),
+            file,
+            unpacker: Unpacker::new()?,
+        }))
+    }
+}
+
+impl History {
+    /// The sealed hours of a cluster that overlap `[from, to)`, oldest first; an hour that was sealed
+    /// twice, because the clock was set back, in the order of its frames.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn sealed(
+        &self,
+        cluster: &ClusterName,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<Sealed>, ReadError> {
+        let found = file::seals(&self.file, cluster.as_str(), from.aligned(HOUR), to)?;
+        let sealed = found.into_iter().map(|(id, hour)| Sealed {
+            id,
+            hour: hour.hour,
+            first: hour.first,
+            last: hour.last,
+        });
+        Ok(sealed.collect())
+    }
+
+    /// A group at the beats of an hour at which it was there, with all of its partitions.
+    ///
+    /// # Errors
+    /// When a block cannot be read.
+    pub fn group(
+        &mut self,
+        sealed: &Sealed,
+        group: &str,
+    ) -> Result<Vec<(Timestamp, GroupEvaluation)>, ReadError> {
+        let key = Key::name(group);
+        let wanted = Wanted {
+            group: Some(group),
+            partition: None,
+        };
+        let mut beats = Vec::new();
+        let mut spans = Vec::new();
+        for id in file::blocks(&self.file, sealed.id, Kind::Groups, &key, &key.end())? {
+            let block = self.group_block(sealed, id, wanted)?;
+            if !spans.is_empty() && !block.groups.is_empty() && beats != block.beats {
+                return Err(self.corrupt(Malformed("blocks of a group have different beats")));
+            }
+            if !block.groups.is_empty() {
+                beats = block.beats;
+            }
+            spans.extend(block.groups);
+        }
+        assemble(&beats, spans).map_err(|why| self.corrupt(why))
+    }
+
+    /// One partition of a group at the beats of an hour at which it was there.
+    ///
+    /// # Errors
+    /// When a block cannot be read.
+    pub fn partition(
+        &mut self,
+        sealed: &Sealed,
+        (group, topic, partition): (&str, &str, u32),
+    ) -> Result<Vec<(Timestamp, PartitionEvaluation)>, ReadError> {
+        let key = Key::name(group).within(topic).partition(partition);
+        let wanted = Wanted {
+            group: Some(group),
+            partition: Some((topic, partition)),
+        };
+        for id in file::blocks(&self.file, sealed.id, Kind::Groups, &key, &key)? {
+            let block = self.group_block(sealed, id, wanted)?;
+            let topics = block.groups.into_iter().flat_map(|group| group.topics);
+            for found in topics.filter(|found| found.topic.as_str() == topic) {
+                let at = partition.checked_sub(found.from);
+                let at = at.and_then(|at| usize::try_from(at).ok());
+                let rows = at.and_then(|at| found.series.into_iter().nth(at));
+                if let Some(rows) = rows.filter(|rows| !rows.is_empty()) {
+                    let beats = found.counts.above(partition + 1).map(|at| block.beats[at]);
+                    return Ok(beats.zip(rows).collect());
+                }
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// A topic with its log offsets at the beats of an hour at which it was there.
+    ///
+    /// # Errors
+    /// When a block cannot be read.
+    pub fn topic(
+        &mut self,
+        sealed: &Sealed,
+        topic: &str,
+    ) -> Result<Vec<(Timestamp, TopicEvaluation)>, ReadError> {
+        let key = Key::name(topic);
+        let mut beats = Vec::new();
+        let mut counts = None;
+        let mut series: BTreeMap<u32, IntoIter<TopicPartition>> = BTreeMap::new();
+        for id in file::blocks(&self.file, sealed.id, Kind::Topics, &key, &key.end())? {
+            let bytes = self.bytes(id)?;
+            let mut names = naming(&self.shared, &self.file);
+            let wanted = Some(topic);
+            let block =
+                TopicBlock::decode(&bytes, sealed.hour, wanted, &mut names, &mut self.unpacker);
+            let error = names.error.take();
+            let block = self.readable(block, error)?;
+            for span in block.topics {
+                if counts.is_some() && beats != block.beats {
+                    return Err(self.corrupt(Malformed("blocks of a topic have different beats")));
+                }
+                beats.clone_from(&block.beats);
+                series.extend((span.from..).zip(span.series.into_iter().map(Vec::into_iter)));
+                counts = Some(span.counts);
+            }
+        }
+        let name = TopicName::new(topic);
+        let mut rows = Vec::new();
+        for (beat, count) in beats
+            .iter()
+            .zip(counts.iter().flat_map(|counts| counts.iter()))
+        {
+            let Some(count) = count.checked_sub(1) else {
+                continue;
+            };
+            let row = |partition| series.get_mut(&partition)?.next();
+            let partitions: Option<Vec<_>> = (0..count).map(row).collect();
+            let Some(partitions) = partitions else {
+                return Err(self.corrupt(Malformed("a part of a topic is missing")));
+            };
+            let topic = name.clone();
+            rows.push((*beat, TopicEvaluation { topic, partitions }));
+        }
+        Ok(rows)
+    }
+
+    /// The cluster as a whole at the beats of an hour.
+    ///
+    /// # Errors
+    /// When the block cannot be read.
+    pub fn cluster(
+        &mut self,
+        sealed: &Sealed,
+    ) -> Result<Vec<(Timestamp, Phase, ClusterSummary)>, ReadError> {
+        let key = Key::default();
+        let mut rows = Vec::new();
+        for id in file::blocks(&self.file, sealed.id, Kind::Cluster, &key, &key)? {
+            let bytes = self.bytes(id)?;
+            let decoded = decode_cluster(&bytes, sealed.hour, &mut self.unpacker);
+            rows.extend(self.readable(decoded, None)?);
+        }
+        Ok(rows)
+    }
+
+    /// The names of the groups that an hour has, sorted.
+    ///
+    /// # Errors
+    /// When a block cannot be read.
+    pub fn group_names(&mut self, sealed: &Sealed) -> Result<Vec<Arc<str>>, ReadError> {
+        let (from, to) = (Key::default(), Key::default().end());
+        let nothing = Wanted {
+            group: None,
+            partition: Some(("", u32::MAX)),
+        };
+        let mut names: Vec<Arc<str>> = Vec::new();
+        for id in file::blocks(&self.file, sealed.id, Kind::Groups, &from, &to)? {
+            let block = self.group_block(sealed, id, nothing)?;
+            names.extend(
+                block
+                    .groups
+                    .iter()
+                    .map(|group| Arc::clone(group.id.shared())),
+            );
+        }
+        names.dedup();
+        Ok(names)
+    }
+
+    fn bytes(&self, id: i64) -> Result<Vec<u8>, ReadError> {
+        // None: retention took it just now, and with it the whole hour.
+        file::block(&self.file, id)?
+            .ok_or_else(|| ReadError::Later("the hour has just expired".to_owned()))
+    }
+
+    fn group_block(
+        &mut self,
+        sealed: &Sealed,
+        id: i64,
+        wanted: Wanted<'_>,
+    ) -> Result<GroupBlock, ReadError> {
+        let bytes = self.bytes(id)?;
+        let mut names = naming(&self.shared, &self.file);
+        let block = GroupBlock::decode(&bytes, sealed.hour, wanted, &mut names, &mut self.unpacker);
+        let error = names.error.take();
+        self.readable(block, error)
+    }
+
+    fn readable<T>(
+        &self,
+        decoded: Result<T, Malformed>,
+        error: Option<rusqlite::Error>,
+    ) -> Result<T, ReadError> {
+        match (decoded, error) {
+            (Ok(decoded), _) => Ok(decoded),
+            (Err(_), Some(error)) => Err(error.into()),
+            (Err(why), None) => Err(self.corrupt(why)),
+        }
+    }
+
+    fn corrupt(&self, why: Malformed) -> ReadError {
+        self.shared.state().health.corrupt_blocks += 1;
+        tracing::error!("a block of the history cannot be read: {why}");
+        ReadError::Corrupt(why.to_string())
+    }
+}
+
+fn naming<'a>(shared: &'a Shared, file: &'a Connection) -> Naming<'a> {
+    Naming {
+        dictionary: &shared.dictionary,
+        file: Some(file),
+        error: None,
+    }
+}
+
+/// A group's topic from all blocks that have a part of it.
+#[derive(Default)]
+struct Whole {
+    counts: Vec<u32>,
+    series: BTreeMap<u32, IntoIter<PartitionEvaluation>>,
+}
+
+/// Puts a group together from its parts, in the order of beats.
+fn assemble(
+    beats: &[Timestamp],
+    spans: Vec<GroupSpan>,
+) -> Result<Vec<(Timestamp, GroupEvaluation)>, Malformed> {
+    const MISSING: Malformed = Malformed("a part of a group is missing");
+    let mut topics: BTreeMap<TopicName, Whole> = BTreeMap::new();
+    let mut own = None;
+    for span in spans {
+        for topic in span.topics {
+            let whole = topics.entry(topic.topic).or_default();
+            whole.counts = topic.counts.iter().collect();
+            let series = topic.series.into_iter().map(Vec::into_iter);
+            whole.series.extend((topic.from..).zip(series));
+        }
+        if !span.rows.is_empty() {
+            own = Some((span.id, span.present, span.rows));
+        }
+    }
+    let Some((id, present, rows)) = own else {
+        return match topics.is_empty() {
+            true => Ok(Vec::new()),
+            false => Err(MISSING),
+        };
+    };
+    let mut groups = Vec::with_capacity(rows.len());
+    for (at, row) in present.above(0).zip(rows) {
+        let mut of_group = Vec::new();
+        for (topic, whole) in &mut topics {
+            let count = whole.counts.get(at).copied().unwrap_or(0);
+            let Some(count) = count.checked_sub(1) else {
+                continue;
+            };
+            let row = |partition| whole.series.get_mut(&partition)?.next();
+            let partitions: Option<Vec<_>> = (0..count).map(row).collect();
+            of_group.push(GroupTopic {
+                topic: topic.clone(),
+                partitions: partitions.ok_or(MISSING)?,
+            });
+        }
+        let totals = row.differs.apply(&of_group, row.members.len());
+        let group = GroupEvaluation {
+            id: id.clone(),
+            status: row.status,
+            stale: row.stale,
+            warming: row.warming,
+            complete: row.complete,
+            kind: row.kind,
+            protocol_type: row.protocol_type,
+            members: row.members,
+            totals: totals.ok_or(Malformed("a sum is out of range"))?,
+            topics: of_group,
+        };
+        groups.push((beats[at], group));
+    }
+    Ok(groups)
+}

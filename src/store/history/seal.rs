@@ -1,0 +1,643 @@
+//! The thread that turns finished hours of frames into blocks.
+//!
+//! It reads on a connection of its own, one piece of a frame at a time, and never works longer than
+//! [`WORK`] without looking whether it shall stop. An hour is gone through once for each run of
+//! series that fits into memory ([`super::gather`]); the writer gets what is finished in slices
+//! small enough to fit between two beats, one at a time. What is on disk of an hour is not done
+//! again; a killed sealer repeats the run it was in.
+//!
+//! A frame that cannot be read is left out of the whole hour, and counted: its beat is a gap.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
+
+use rusqlite::Connection;
+use rustc_hash::FxHashMap;
+
+use super::block::{Kind, ROWS_MAX};
+use super::file::{self, Hour, NewBlock, Progress, Slice, Step};
+use super::gather::{Groups, LOGS_IN_MEMORY, ROWS_IN_MEMORY, Topics};
+use super::key::Key;
+use super::topics::encode_cluster;
+use super::{HOUR, Packer};
+use crate::clock::{Stopwatch, Timestamp};
+use crate::store::codec::{Broken, Decoder, Head, Kind as Piece, Lookup, Names, ReadLogs};
+use crate::store::error::StoreError;
+use crate::store::frame::Seq;
+use crate::store::journal::read_part;
+use crate::store::names::Naming;
+use crate::store::schema::open_reader;
+use crate::store::{Command, SealWork, Shared};
+
+/// How long after its end an hour is sealed: late beats of slow clusters are on disk by then.
+const MARGIN: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether an hour is over.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// How long to wait after something went wrong.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// How long to work without a pause, and how long a pause is.
+const WORK: Duration = Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// What bounds the sealer's memory and its transactions.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::store) struct Limits {
+    /// Rows of groups, and of topics, in memory at once.
+    pub(super) rows: usize,
+    pub(super) logs: usize,
+    /// Bytes of blocks that are written in one transaction, about.
+    pub(super) slice: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            rows: ROWS_IN_MEMORY,
+            logs: LOGS_IN_MEMORY,
+            slice: 256 << 10,
+        }
+    }
+}
+
+/// Frames of an hour that are sealed together at most.
+const FRAMES: usize = ROWS_MAX / 2;
+
+/// Why an hour is not sealed now.
+#[derive(Debug)]
+enum Failed {
+    /// The store is closed.
+    Stop,
+    /// Later it may go.
+    Later(String),
+}
+
+impl From<rusqlite::Error> for Failed {
+    fn from(error: rusqlite::Error) -> Self {
+        Failed::Later(error.to_string())
+    }
+}
+
+/// Never sent: its sender is dropped when nobody has the store any more.
+#[derive(Debug)]
+pub(in crate::store) enum Never {}
+
+/// The sealing thread.
+#[derive(Debug)]
+pub struct Sealer {
+    shared: Arc<Shared>,
+    commands: SyncSender<Command>,
+    stop: Receiver<Never>,
+    decoder: Decoder,
+    packer: Packer,
+    file: Option<Connection>,
+    worked: Stopwatch,
+    pub(super) limits: Limits,
+    /// Everything before this is sealed.
+    done: Option<Timestamp>,
+}
+
+/// One frame of an hour.
+#[derive(Clone, Copy, Debug)]
+struct Beat {
+    seq: Seq,
+    at: Timestamp,
+    parts: usize,
+}
+
+/// What stays the same while an hour is sealed.
+struct Work {
+    seal: i64,
+    hour: Timestamp,
+    beats: Vec<Beat>,
+    skipped: u64,
+}
+
+/// Names by number from the store, which remembers the numbers for writing.
+struct Known<'a> {
+    naming: Naming<'a>,
+    ids: &'a mut FxHashMap<Arc<str>, u32>,
+}
+
+impl Lookup for Known<'_> {
+    fn name(&mut self, id: u32) -> Option<Arc<str>> {
+        let name = self.naming.name(id)?;
+        if !self.ids.contains_key(&name) {
+            self.ids.insert(Arc::clone(&name), id);
+        }
+        Some(name)
+    }
+}
+
+/// The numbers of names that were read before.
+struct Numbers<'a>(&'a FxHashMap<Arc<str>, u32>);
+
+impl Names for Numbers<'_> {
+    fn id(&mut self, name: &Arc<str>) -> u32 {
+        // Every name of a block came from a frame.
+        self.0.get(name).copied().unwrap_or(u32::MAX)
+    }
+}
+
+impl Sealer {
+    pub(in crate::store) fn new(
+        shared: Arc<Shared>,
+        commands: SyncSender<Command>,
+        stop: Receiver<Never>,
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            shared,
+            commands,
+            stop,
+            decoder: Decoder::new()?,
+            packer: Packer::new()?,
+            file: None,
+            worked: Stopwatch::start(),
+            limits: Limits::default(),
+            done: None,
+        })
+    }
+
+    /// Seals until every handle is gone, or the store is closed. Ends at once without a file.
+    pub fn run(mut self) {
+        if self.shared.path.is_none() {
+            return;
+        }
+        let mut wait = LOOK;
+        loop {
+            match self.stop.recv_timeout(wait) {
+                Ok(never) => match never {},
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            wait = match self.look() {
+                Ok(()) => LOOK,
+                Err(Failed::Stop) => return,
+                Err(Failed::Later(why)) => {
+                    self.note_error(&why);
+                    self.file = None;
+                    AGAIN
+                }
+            };
+        }
+    }
+
+    fn note_error(&self, why: &str) {
+        let mut state = self.shared.state();
+        let health = &mut state.health;
+        health.seal_errors += 1;
+        if health.last_seal_error.as_deref() != Some(why) {
+            health.last_seal_error = Some(why.to_owned());
+            tracing::warn!("an hour cannot be sealed: {why}; trying again");
+        }
+    }
+
+    /// The moment before which hours are over and all their frames on disk. None without frames.
+    fn horizon(&self) -> Option<Timestamp> {
+        let state = self.shared.state();
+        let newest = state.index.iter().next_back()?.beat.minus(MARGIN);
+        let unstored = state.index.iter().rev().take_while(|e| !e.is_stored);
+        let oldest_unstored = unstored.map(|entry| entry.beat).min();
+        let until = oldest_unstored.map_or(newest, |beat| beat.min(newest));
+        Some(until.aligned(HOUR))
+    }
+
+    /// Seals what is to be sealed.
+    fn look(&mut self) -> Result<(), Failed> {
+        let Some(horizon) = self.horizon() else {
+            return Ok(());
+        };
+        if self.done == Some(horizon) {
+            return Ok(());
+        }
+        let file = self.take_file()?;
+        let result = self.seal_all(&file, horizon);
+        if result.is_ok() {
+            self.done = Some(horizon);
+            let bytes = file::bytes(&file)?;
+            let mut state = self.shared.state();
+            state.health.sealed_through = Some(horizon);
+            state.health.block_bytes = bytes;
+        }
+        self.file = Some(file);
+        result
+    }
+
+    fn take_file(&mut self) -> Result<Connection, Failed> {
+        match (self.file.take(), &self.shared.path) {
+            (Some(file), _) => Ok(file),
+            (None, Some(path)) => Ok(open_reader(path)?),
+            (None, None) => Err(Failed::Stop),
+        }
+    }
+
+    fn seal_all(&mut self, file: &Connection, horizon: Timestamp) -> Result<(), Failed> {
+        for (seal, hour, progress) in file::unfinished(file)? {
+            self.seal(file, seal, &hour, progress)?;
+        }
+        loop {
+            let Some(mut hour) = file::unsealed(file, horizon)?.into_iter().next() else {
+                return Ok(());
+            };
+            if let Some((last, ..)) = file::frames(file, &hour, FRAMES)?.last() {
+                hour.last = *last;
+            }
+            let seal = self.ask(SealWork::Begin(hour.clone()))?;
+            self.seal(file, seal, &hour, Progress::at(Step::Groups))?;
+        }
+    }
+
+    /// Has the writer do something.
+    fn ask(&self, work: SealWork) -> Result<i64, Failed> {
+        let (reply, answer) = sync_channel(1);
+        self.commands
+            .try_send(Command::Seal { work, reply })
+            .map_err(|_| Failed::Stop)?;
+        match answer.recv() {
+            Ok(done) => done.map_err(Failed::Later),
+            Err(_) => Err(Failed::Stop),
+        }
+    }
+
+    /// Rests when it has worked long enough.
+    fn rest(&mut self) -> Result<(), Failed> {
+        if self.worked.elapsed() < WORK {
+            return Ok(());
+        }
+        match self.stop.recv_timeout(PAUSE) {
+            Ok(never) => match never {},
+            Err(RecvTimeoutError::Disconnected) => Err(Failed::Stop),
+            Err(RecvTimeoutError::Timeout) => {
+                self.worked = Stopwatch::start();
+                Ok(())
+            }
+        }
+    }
+
+    fn seal(
+        &mut self,
+        file: &Connection,
+        seal: i64,
+        hour: &Hour,
+        mut progress: Progress,
+    ) -> Result<(), Failed> {
+        let mut work = self.prepare(file, seal, hour)?;
+        while progress.step != Step::Done {
+            progress = match progress.step {
+                Step::Groups => self.seal_groups(file, &mut work, progress)?,
+                Step::Topics => self.seal_topics(file, &mut work, progress)?,
+                Step::Cluster | Step::Done => self.seal_cluster(file, &mut work, progress)?,
+            };
+        }
+        Ok(())
+    }
+
+    /// Finds the frames of an hour that can be read: all pieces are there, and are what was written.
+    fn prepare(&mut self, file: &Connection, seal: i64, hour: &Hour) -> Result<Work, Failed> {
+        let mut work = Work {
+            seal,
+            hour: hour.hour,
+            beats: Vec::new(),
+            skipped: 0,
+        };
+        for (seq, at, parts) in file::frames(file, hour, FRAMES)? {
+            let mut is_whole = parts > 0;
+            for place in 0..parts {
+                let part = read_part(file, seq, place)?;
+                is_whole &= part.is_some_and(|part| Decoder::check(at, place, &part).is_ok());
+                self.rest()?;
+            }
+            match is_whole {
+                true => work.beats.push(Beat { seq, at, parts }),
+                false => self.skip(&mut work, seq, "a piece of it is damaged or missing"),
+            }
+        }
+        Ok(work)
+    }
+
+    fn skip(&self, work: &mut Work, seq: Seq, why: &str) {
+        work.skipped += 1;
+        self.shared.state().health.seal_skipped_frames += 1;
+        tracing::error!(frame = seq.0, "a frame is left out of the history: {why}");
+    }
+
+    /// The head of a frame. None when the frame is not there any more, or not readable.
+    fn head(
+        &mut self,
+        file: &Connection,
+        beat: &Beat,
+        ids: &mut FxHashMap<Arc<str>, u32>,
+    ) -> Result<Option<Head>, Failed> {
+        let shared = Arc::clone(&self.shared);
+        let Some(part) = read_part(file, beat.seq, 0)? else {
+            return Ok(None);
+        };
+        let mut names = known(&shared, file, ids);
+        let head = self.decoder.decode_head(beat.at, &part, &mut names);
+        let head = readable(head, &mut names.naming)?;
+        Ok(head.filter(|head| head.parts.len() + 1 == beat.parts))
+    }
+
+    /// Seals the groups from where they go on.
+    fn seal_groups(
+        &mut self,
+        file: &Connection,
+        work: &mut Work,
+        progress: Progress,
+    ) -> Result<Progress, Failed> {
+        let mut ids = FxHashMap::default();
+        let mut run = Groups::new(progress.next.clone(), work.beats.len(), self.limits.rows);
+        for beat in work.beats.clone() {
+            self.rest()?;
+            let Some(head) = self.head(file, &beat, &mut ids)? else {
+                continue;
+            };
+            run.begin(beat.at);
+            for (place, last) in pieces(&head, Piece::Groups, &run.range.from) {
+                let first = head
+                    .parts
+                    .get(place - 1)
+                    .and_then(|info| info.first.as_ref());
+                if first.is_some_and(|first| run.range.is_before(&Key::name(first))) {
+                    break;
+                }
+                let Some(part) = read_part(file, beat.seq, place)? else {
+                    continue;
+                };
+                let shared = Arc::clone(&self.shared);
+                let mut names = known(&shared, file, &mut ids);
+                let groups = (self.decoder).decode_groups(&head, place, beat.at, &part, &mut names);
+                for group in readable(groups, &mut names.naming)?.unwrap_or_default() {
+                    if !run.add(&group) {
+                        break;
+                    }
+                }
+                if last {
+                    break;
+                }
+            }
+        }
+        let next = match &run.range.to {
+            Some(to) => Progress {
+                step: Step::Groups,
+                next: to.clone(),
+            },
+            None => Progress::at(Step::Topics),
+        };
+        let mut out = Slices::new(work, progress, next, self.limits.slice);
+        for block in run.into_blocks() {
+            let Some((first, last)) = block.keys() else {
+                continue;
+            };
+            let bytes = block.encode(work.hour, &mut Numbers(&ids), &mut self.packer);
+            let kind = Kind::Groups;
+            let block = NewBlock {
+                kind,
+                first,
+                last,
+                bytes,
+            };
+            self.rest()?;
+            if let Some(slice) = out.push(block) {
+                self.ask(SealWork::Slice(slice))?;
+            }
+        }
+        let (slice, after) = out.finish();
+        self.ask(SealWork::Slice(slice))?;
+        Ok(after)
+    }
+
+    /// Seals the topics from where they go on. What groups say of a topic's log is not written again
+    /// in a frame, so that all groups are looked at.
+    fn seal_topics(
+        &mut self,
+        file: &Connection,
+        work: &mut Work,
+        progress: Progress,
+    ) -> Result<Progress, Failed> {
+        let mut ids = FxHashMap::default();
+        let mut run = Topics::new(progress.next.clone(), work.beats.len(), self.limits.logs);
+        for beat in work.beats.clone() {
+            let Some(head) = self.head(file, &beat, &mut ids)? else {
+                continue;
+            };
+            let Some(read) = self.read_logs(file, &beat, &head, &mut ids)? else {
+                continue;
+            };
+            run.begin(beat.at);
+            for (place, _) in pieces(&head, Piece::Topics, &run.range.from) {
+                let first = head
+                    .parts
+                    .get(place - 1)
+                    .and_then(|info| info.first.as_ref());
+                if first.is_some_and(|first| run.range.is_before(&Key::name(first))) {
+                    break;
+                }
+                let Some(part) = read_part(file, beat.seq, place)? else {
+                    continue;
+                };
+                let shared = Arc::clone(&self.shared);
+                let mut names = known(&shared, file, &mut ids);
+                let with: (&ReadLogs, &mut dyn Lookup) = (&read, &mut names);
+                let topics = (self.decoder).decode_topics(&head, place, beat.at, &part, with);
+                for topic in readable(topics, &mut names.naming)?.unwrap_or_default() {
+                    run.add(&topic);
+                }
+                self.rest()?;
+            }
+        }
+        let next = match &run.range.to {
+            Some(to) => Progress {
+                step: Step::Topics,
+                next: to.clone(),
+            },
+            None => Progress::at(Step::Cluster),
+        };
+        let mut out = Slices::new(work, progress, next, self.limits.slice);
+        for block in run.into_blocks() {
+            let Some((first, last)) = block.keys() else {
+                continue;
+            };
+            let bytes = block.encode(work.hour, &mut Numbers(&ids), &mut self.packer);
+            let kind = Kind::Topics;
+            let block = NewBlock {
+                kind,
+                first,
+                last,
+                bytes,
+            };
+            self.rest()?;
+            if let Some(slice) = out.push(block) {
+                self.ask(SealWork::Slice(slice))?;
+            }
+        }
+        let (slice, after) = out.finish();
+        self.ask(SealWork::Slice(slice))?;
+        Ok(after)
+    }
+
+    /// What the groups of a frame say of the logs they read. None when one cannot be read.
+    fn read_logs(
+        &mut self,
+        file: &Connection,
+        beat: &Beat,
+        head: &Head,
+        ids: &mut FxHashMap<Arc<str>, u32>,
+    ) -> Result<Option<ReadLogs>, Failed> {
+        let mut read = ReadLogs::default();
+        for (place, _) in pieces(head, Piece::Groups, &Key::default()) {
+            let Some(part) = read_part(file, beat.seq, place)? else {
+                return Ok(None);
+            };
+            let shared = Arc::clone(&self.shared);
+            let mut names = known(&shared, file, ids);
+            let groups = (self.decoder).decode_groups(head, place, beat.at, &part, &mut names);
+            let Some(groups) = readable(groups, &mut names.naming)? else {
+                return Ok(None);
+            };
+            groups.iter().for_each(|group| read.add(group));
+            self.rest()?;
+        }
+        Ok(Some(read))
+    }
+
+    /// Seals the cluster as a whole: the last step.
+    fn seal_cluster(
+        &mut self,
+        file: &Connection,
+        work: &mut Work,
+        progress: Progress,
+    ) -> Result<Progress, Failed> {
+        let mut ids = FxHashMap::default();
+        let mut rows = Vec::new();
+        for beat in work.beats.clone() {
+            match self.head(file, &beat, &mut ids)? {
+                Some(head) => rows.push((beat.at, head.phase, head.summary)),
+                None => self.skip(work, beat.seq, "it fell off the journal, or is damaged"),
+            }
+            self.rest()?;
+        }
+        let mut out = Slices::new(work, progress, Progress::at(Step::Done), self.limits.slice);
+        out.beats = rows.len() as u64;
+        let block = NewBlock {
+            kind: Kind::Cluster,
+            first: Key::default(),
+            last: Key::default(),
+            bytes: encode_cluster(&rows, work.hour, &mut self.packer),
+        };
+        out.push(block);
+        let (slice, after) = out.finish();
+        self.ask(SealWork::Slice(slice))?;
+        Ok(after)
+    }
+}
+
+fn known<'a>(
+    shared: &'a Shared,
+    file: &'a Connection,
+    ids: &'a mut FxHashMap<Arc<str>, u32>,
+) -> Known<'a> {
+    Known {
+        naming: Naming {
+            dictionary: &shared.dictionary,
+            file: Some(file),
+            error: None,
+        },
+        ids,
+    }
+}
+
+/// What was decoded; nothing when the bytes are broken.
+fn readable<T>(decoded: Result<T, Broken>, names: &mut Naming<'_>) -> Result<Option<T>, Failed> {
+    match decoded {
+        Ok(decoded) => Ok(Some(decoded)),
+        // The bytes are as they were written, so that this is no damage of the disk.
+        Err(broken) => match names.error.take() {
+            Some(error) => Err(error.into()),
+            None => {
+                tracing::error!("a piece of a frame is left out of the history: {broken}");
+                Ok(None)
+            }
+        },
+    }
+}
+
+/// The places of a frame's pieces of a kind that may hold something from a place on, and whether it
+/// is the last one.
+fn pieces(head: &Head, kind: Piece, from: &Key) -> Vec<(usize, bool)> {
+    let of_kind = (1..).zip(&head.parts).filter(|(_, info)| info.kind == kind);
+    let places: Vec<_> = of_kind.collect();
+    let mut found = Vec::new();
+    for (at, (place, _)) in places.iter().enumerate() {
+        let behind = places.get(at + 1).and_then(|(_, info)| info.first.as_ref());
+        // What is in a piece comes before the first of the next one.
+        if behind.is_none_or(|behind| Key::name(behind) > *from) {
+            found.push((*place, at + 1 == places.len()));
+        }
+    }
+    found
+}
+
+/// Finished blocks on their way to the writer.
+struct Slices {
+    seal: i64,
+    skipped: u64,
+    beats: u64,
+    at: Progress,
+    next: Progress,
+    blocks: Vec<NewBlock>,
+    bytes: usize,
+    limit: usize,
+}
+
+impl Slices {
+    /// Slices that lead from one place to another.
+    fn new(work: &Work, at: Progress, next: Progress, limit: usize) -> Self {
+        Self {
+            seal: work.seal,
+            skipped: work.skipped,
+            beats: work.beats.len() as u64,
+            at,
+            next,
+            blocks: Vec::new(),
+            bytes: 0,
+            limit,
+        }
+    }
+
+    /// Adds a block; gives the slice before it when that is large enough.
+    fn push(&mut self, block: NewBlock) -> Option<Slice> {
+        let is_full = self.bytes > 0 && self.bytes + block.bytes.len() > self.limit;
+        let slice = is_full.then(|| {
+            let after = Progress {
+                step: self.at.step,
+                next: block.first.clone(),
+            };
+            self.cut(after)
+        });
+        self.bytes += block.bytes.len();
+        self.blocks.push(block);
+        slice
+    }
+
+    fn cut(&mut self, after: Progress) -> Slice {
+        self.bytes = 0;
+        Slice {
+            seal: self.seal,
+            before: std::mem::replace(&mut self.at, after.clone()),
+            after,
+            blocks: std::mem::take(&mut self.blocks),
+            beats: self.beats,
+            skipped: self.skipped,
+        }
+    }
+
+    /// The last slice, and the place it leads to.
+    fn finish(mut self) -> (Slice, Progress) {
+        let next = self.next.clone();
+        (self.cut(next.clone()), next)
+    }
+}

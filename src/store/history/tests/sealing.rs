@@ -1,0 +1,303 @@
+//! Sealing through the store.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::world;
+use crate::clock::Timestamp;
+use crate::lag::evaluation::Evaluation;
+use crate::lag::ids::ClusterName;
+use crate::store::history::read::{History, ReadError, Sealed};
+use crate::store::history::seal::{Limits, Sealer};
+use crate::store::history::{HOUR, begin, write_slice};
+use crate::store::tests::{Running, place, until};
+use crate::store::{Command, SealWork, Store, StoreSettings};
+
+const START: Timestamp = Timestamp::from_secs(1_767_225_600);
+const STEP: Duration = Duration::from_secs(120);
+
+async fn append(store: &Store, evaluation: &Arc<Evaluation>) {
+    let beat = evaluation.beat;
+    let appended = store
+        .append(vec![Arc::clone(evaluation)], Vec::new(), beat)
+        .await;
+    assert!(appended.unwrap().skipped.is_empty());
+}
+
+/// What the blocks of an hour have of a cluster, against the evaluations that were appended.
+#[track_caller]
+fn same(history: &mut History, sealed: &Sealed, expected: &[Arc<Evaluation>]) {
+    let cluster = history.cluster(sealed).unwrap();
+    assert_eq!(cluster.len(), expected.len());
+    for ((beat, phase, summary), evaluation) in cluster.iter().zip(expected) {
+        assert_eq!((*beat, *phase), (evaluation.beat, evaluation.phase));
+        assert_eq!(*summary, evaluation.summary);
+    }
+    let mut names: Vec<_> = (expected.iter().flat_map(|e| &e.groups))
+        .map(|group| Arc::clone(group.id.shared()))
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(history.group_names(sealed).unwrap(), names);
+    for name in &names {
+        let of_group = expected
+            .iter()
+            .filter_map(|e| Some((e.beat, e.group(name)?)));
+        let rows = history.group(sealed, name).unwrap();
+        assert!(
+            rows.iter()
+                .map(|(beat, group)| (*beat, group))
+                .eq(of_group.clone().map(|(beat, group)| (beat, &**group))),
+            "{name:?}"
+        );
+        for topic in ["", "a\0b", "zürich"] {
+            let of_series = of_group.clone().filter_map(|(beat, group)| {
+                let topic = group.topics.iter().find(|t| t.topic.as_str() == topic)?;
+                Some((beat, topic.partitions.get(1)?.clone()))
+            });
+            let rows = history.partition(sealed, (name, topic, 1)).unwrap();
+            assert_eq!(rows, of_series.collect::<Vec<_>>(), "{name:?} {topic:?}");
+        }
+    }
+    let mut names: Vec<_> = (expected.iter().flat_map(|e| &e.topics))
+        .map(|topic| topic.topic.clone())
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    for name in names {
+        let of_topic = expected
+            .iter()
+            .filter_map(|e| Some((e.beat, e.topic(name.as_str())?)));
+        let rows = history.topic(sealed, name.as_str()).unwrap();
+        assert!(
+            rows.iter()
+                .map(|(beat, topic)| (*beat, topic))
+                .eq(of_topic.map(|(beat, topic)| (beat, &**topic))),
+            "{name:?}"
+        );
+    }
+}
+
+fn hours(history: &History, cluster: &str) -> Vec<Sealed> {
+    let (from, to) = (START, START.plus(100 * HOUR));
+    history
+        .sealed(&ClusterName::new(cluster), from, to)
+        .unwrap()
+}
+
+fn in_hour(evaluations: &[Arc<Evaluation>], hour: Timestamp) -> Vec<Arc<Evaluation>> {
+    let within = |e: &&Arc<Evaluation>| e.beat >= hour && e.beat < hour.plus(HOUR);
+    evaluations.iter().filter(within).cloned().collect()
+}
+
+#[tokio::test]
+async fn what_is_sealed_is_what_was_journaled() {
+    let (_directory, path) = place();
+    let running = Running::open(Some(&path), StoreSettings::default());
+    let mut random = fastrand::Rng::with_seed(5);
+    let mut appended = [Vec::new(), Vec::new()];
+    for n in 0..95 {
+        let beat = START.plus(STEP * n);
+        for (list, cluster) in appended.iter_mut().zip(["a", "b"]) {
+            let evaluation = world::evaluation(&mut random, cluster, beat);
+            append(&running.store, &evaluation).await;
+            list.push(evaluation);
+        }
+    }
+    let end = START.plus(3 * HOUR);
+    until("three hours are sealed", || {
+        running.store.health().sealed_through == Some(end)
+    })
+    .await;
+    let mut history = running.store.history().unwrap().unwrap();
+    for (list, cluster) in appended.iter().zip(["a", "b"]) {
+        let sealed = hours(&history, cluster);
+        assert_eq!(sealed.len(), 3);
+        for sealed in sealed {
+            same(&mut history, &sealed, &in_hour(list, sealed.hour));
+        }
+    }
+    drop(history);
+    running.close().await;
+}
+
+/// Fills a file with beats of one cluster; nothing is sealed.
+async fn journaled(path: &Path, beats: u32) -> Vec<Arc<Evaluation>> {
+    let opened = Store::open(Some(path), StoreSettings::default()).unwrap();
+    let (store, writer) = (opened.store, opened.writer);
+    drop((opened.sealer, opened.loader));
+    let writing = std::thread::spawn(move || writer.run());
+    let mut random = fastrand::Rng::with_seed(9);
+    let mut appended = Vec::new();
+    for n in 0..beats {
+        let evaluation = world::evaluation(&mut random, "a", START.plus(STEP * n));
+        append(&store, &evaluation).await;
+        appended.push(evaluation);
+    }
+    store.close().await;
+    drop(store);
+    writing.join().unwrap();
+    appended
+}
+
+/// Runs a sealer on the file until it has had `writes` things written; the last one is on disk, but
+/// it does not learn of it. How many were asked for.
+fn seal_until_killed(path: &Path, writes: usize) -> usize {
+    let opened = Store::open(Some(path), StoreSettings::default()).unwrap();
+    let (commands, asked) = std::sync::mpsc::sync_channel(1);
+    let (alive, stop) = std::sync::mpsc::sync_channel(1);
+    let shared = Arc::clone(&opened.store.shared);
+    let mut sealer = Sealer::new(shared, commands, stop).unwrap();
+    sealer.limits = Limits {
+        rows: 100,
+        logs: 60,
+        slice: 2000,
+    };
+    let sealing = std::thread::spawn(move || sealer.run());
+    let mut connection = crate::store::schema::open(path).unwrap();
+    let mut count = 0;
+    while count < writes {
+        let Ok(command) = asked.recv_timeout(Duration::from_millis(600)) else {
+            break;
+        };
+        let Command::Seal { work, reply } = command else {
+            panic!("the sealer only seals");
+        };
+        count += 1;
+        let done = match work {
+            SealWork::Begin(hour) => begin(&mut connection, &hour).unwrap(),
+            SealWork::Slice(slice) => {
+                write_slice(&mut connection, &slice).unwrap();
+                0
+            }
+        };
+        if count < writes {
+            reply.send(Ok(done)).unwrap();
+        }
+    }
+    drop((asked, alive));
+    sealing.join().unwrap();
+    count
+}
+
+#[tokio::test]
+async fn a_sealer_that_is_killed_behind_any_write_neither_loses_nor_doubles() {
+    let (_directory, path) = place();
+    let appended = journaled(&path, 40).await;
+    let copy = |to: &str| {
+        let to = path.with_file_name(to);
+        std::fs::copy(&path, &to).unwrap();
+        to
+    };
+    let all = seal_until_killed(&copy("whole.db"), usize::MAX);
+    assert!(all > 20, "there are many transactions: {all}");
+    // Killed once behind each write, then left alone; and killed again and again.
+    let mut files = vec![("whole.db".to_owned(), 0)];
+    files.extend((1..all).step_by(9).map(|n| (format!("{n}.db"), n)));
+    files.push(("again.db".to_owned(), 1));
+    for (name, writes) in files {
+        let path = path.with_file_name(&name);
+        if writes > 0 {
+            copy(&name);
+            seal_until_killed(&path, writes);
+        }
+        if name == "again.db" {
+            while seal_until_killed(&path, 2) == 2 {}
+        }
+        let running = Running::open(Some(&path), StoreSettings::default());
+        let end = Some(START.plus(HOUR));
+        until("the hour is sealed", || {
+            running.store.health().sealed_through == end
+        })
+        .await;
+        let mut history = running.store.history().unwrap().unwrap();
+        let sealed = hours(&history, "a");
+        assert_eq!(sealed.len(), 1);
+        same(&mut history, &sealed[0], &in_hour(&appended, START));
+        drop(history);
+        running.close().await;
+    }
+}
+
+/// A clock that is set back by half an hour: its hour is sealed a second time, with the later frames.
+#[tokio::test]
+async fn an_hour_that_comes_twice_is_sealed_twice() {
+    let (_directory, path) = place();
+    let running = Running::open(Some(&path), StoreSettings::default());
+    let mut random = fastrand::Rng::with_seed(6);
+    let mut evaluations = Vec::new();
+    let store = &running.store;
+    let minutes = |n: u32| START.plus(Duration::from_secs(60) * n);
+    for n in 0..70 {
+        let evaluation = world::evaluation(&mut random, "a", minutes(n));
+        append(store, &evaluation).await;
+        evaluations.push(evaluation);
+    }
+    until("it is sealed", || {
+        store.health().sealed_through == Some(START.plus(HOUR))
+    })
+    .await;
+    // Beats that go back are left out for five minutes.
+    let mut later = Vec::new();
+    for n in 30..130 {
+        let evaluation = world::evaluation(&mut random, "a", minutes(n));
+        let beat = evaluation.beat;
+        let appended = store
+            .append(vec![Arc::clone(&evaluation)], Vec::new(), beat)
+            .await;
+        if appended.unwrap().skipped.is_empty() {
+            later.push(evaluation);
+        }
+    }
+    assert_eq!(later.len(), 95);
+    until("it is sealed", || {
+        store.health().sealed_through == Some(START.plus(2 * HOUR))
+    })
+    .await;
+    let mut history = store.history().unwrap().unwrap();
+    let sealed = hours(&history, "a");
+    let found: Vec<_> = sealed.iter().map(|sealed| sealed.hour).collect();
+    assert_eq!(found, [START, START, START.plus(HOUR)]);
+    same(&mut history, &sealed[0], &in_hour(&evaluations, START));
+    same(&mut history, &sealed[1], &in_hour(&later, START));
+    // The ten minutes before the clock was set back, and the hour that came behind it.
+    let mut both = in_hour(&evaluations, START.plus(HOUR));
+    both.extend(in_hour(&later, START.plus(HOUR)));
+    same(&mut history, &sealed[2], &both);
+    drop(history);
+    running.close().await;
+}
+
+#[tokio::test]
+async fn a_damaged_frame_is_left_out_and_counted_and_a_damaged_block_is_a_gap() {
+    let (_directory, path) = place();
+    let appended = journaled(&path, 40).await;
+    let file = rusqlite::Connection::open(&path).unwrap();
+    // The head of the third frame.
+    file.execute("UPDATE part SET bytes = x'010203' WHERE id = 3 * 4096", [])
+        .unwrap();
+    drop(file);
+    let running = Running::open(Some(&path), StoreSettings::default());
+    let end = Some(START.plus(HOUR));
+    until("the hour is sealed", || {
+        running.store.health().sealed_through == end
+    })
+    .await;
+    assert_eq!(running.store.health().seal_skipped_frames, 1);
+    let mut history = running.store.history().unwrap().unwrap();
+    let mut expected = in_hour(&appended, START);
+    expected.remove(2);
+    let sealed = hours(&history, "a").remove(0);
+    same(&mut history, &sealed, &expected);
+    let file = rusqlite::Connection::open(&path).unwrap();
+    file.execute("UPDATE block SET bytes = x'010203' WHERE kind = 2", [])
+        .unwrap();
+    assert!(matches!(
+        history.topic(&sealed, "a"),
+        Err(ReadError::Corrupt(_))
+    ));
+    assert_eq!(running.store.health().corrupt_blocks, 1);
+    drop((history, file));
+    running.close().await;
+}
