@@ -12,9 +12,11 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use rustc_hash::FxHashMap;
 
 use lagline::lag::evaluation::Evaluation;
+use lagline::lag::ids::ClusterName;
 use lagline::points::row_count;
 use lagline::store::codec::{Decoder, Encoder, Lookup, Names};
 use lagline::store::frame::{Body, Next, Seq};
+use lagline::store::history::HOUR;
 use lagline::store::{Store, StoreSettings, sample};
 
 const GROUPS: u32 = 1000;
@@ -166,5 +168,49 @@ fn journal(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, codec, journal);
+/// An hour of 10,000 group-partitions: how long sealing takes beside the beats, what it leaves, and
+/// how fast a group is read from it.
+#[allow(
+    clippy::print_stderr,
+    reason = "a benchmark reports sizes beside times"
+)]
+fn seal(criterion: &mut Criterion) {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let store = open(&directory.path().join("lagline.db"));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("a runtime");
+    let first = sample::busy(0, 100, 100).beat;
+    let append = |seq: i64| {
+        let evaluation = sample::busy(seq, 100, 100);
+        let beat = evaluation.beat;
+        let appended = store.append(vec![evaluation], Vec::new(), beat);
+        runtime.block_on(appended).expect("it is open");
+    };
+    // The last one is behind the hour and its margin.
+    (0..=366).for_each(append);
+    let watch = lagline::clock::Stopwatch::start();
+    let end = first.plus(HOUR);
+    while store.health().sealed_through != Some(end) {
+        std::thread::yield_now();
+    }
+    let bytes = store.health().block_bytes;
+    eprintln!(
+        "an hour of 10,000 group-partitions: sealed in {:?}, {bytes} bytes, {:.2} bytes a sample",
+        watch.elapsed(),
+        bytes as f64 / 3_600_000.0
+    );
+    let mut history = store.history().expect("it can be read").expect("a file");
+    let cluster = ClusterName::new("prod");
+    let sealed = history.sealed(&cluster, first, end).expect("it is read");
+    let mut group = criterion.benchmark_group("history, 10,000 group-partitions");
+    group.bench_function("one partition's hour", |bencher| {
+        let series = ("billing-00050", "team-10.orders.events-00050.v1", 7);
+        bencher.iter(|| history.partition(&sealed[0], series).expect("it is read"));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, codec, journal, seal);
 criterion_main!(benches);

@@ -229,6 +229,9 @@ fn open_store(config: &StoreConfig) -> anyhow::Result<(Store, Vec<thread::JoinHa
         max_size: config.max_size,
         tail_bytes: usize::try_from(config.memory).unwrap_or(usize::MAX),
         journal_keep: config.journal,
+        raw_keep: config.raw,
+        rollup_5m_keep: config.rollup_5m,
+        rollup_1h_keep: config.rollup_1h,
     };
     let Opened {
         store,

@@ -28,6 +28,7 @@ use sinks::SinkConfig;
 pub const EXAMPLE: &str = include_str!("example.toml");
 
 const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Everything lagline is told.
@@ -77,6 +78,10 @@ pub struct StoreConfig {
     pub memory: u64,
     /// How long the journal is kept for sinks.
     pub journal: Duration,
+    /// How long every beat of finished hours is kept, and how long rollups are.
+    pub raw: Duration,
+    pub rollup_5m: Duration,
+    pub rollup_1h: Duration,
 }
 
 impl Default for StoreConfig {
@@ -86,6 +91,9 @@ impl Default for StoreConfig {
             max_size: 20 << 30,
             memory: 64 << 20,
             journal: DAY,
+            raw: 3 * DAY,
+            rollup_5m: 90 * DAY,
+            rollup_1h: 730 * DAY,
         }
     }
 }
@@ -225,14 +233,19 @@ fn server(section: &Section<'_>) -> ServerSettings {
 }
 
 fn store(section: &Section<'_>) -> StoreConfig {
+    let keep = 2 * HOUR..=3650 * DAY;
     let defaults = StoreConfig::default();
     let config = StoreConfig {
         path: section.path_of("path"),
         max_size: section.size("max_size").unwrap_or(defaults.max_size),
         memory: section.size("memory").unwrap_or(defaults.memory),
         journal: section
-            .duration("journal", 60 * SECOND..=30 * DAY)
+            // An hour is sealed from its frames when it is over.
+            .duration("journal", 2 * HOUR..=30 * DAY)
             .unwrap_or(defaults.journal),
+        raw: (section.duration("raw", keep.clone())).unwrap_or(defaults.raw),
+        rollup_5m: (section.duration("rollup_5m", keep.clone())).unwrap_or(defaults.rollup_5m),
+        rollup_1h: (section.duration("rollup_1h", keep)).unwrap_or(defaults.rollup_1h),
     };
     if config.max_size < 16 << 20 {
         section.problem_at("max_size", "expected 16MiB or more");

@@ -123,5 +123,9 @@ fn store(state: &State) -> Value {
         "frames": health.frames,
         "oldest_ms": health.oldest.map(Timestamp::as_ms),
         "corrupt_frames": health.corrupt_frames,
+        "history_bytes": health.block_bytes,
+        "sealed_through_ms": health.sealed_through.map(Timestamp::as_ms),
+        "seal_errors": health.seal_errors,
+        "last_seal_error": health.last_seal_error,
     })
 }

@@ -485,6 +485,31 @@ fn store(out: &mut Exposition, state: &State) {
     let help = "Frames that could not be read back and were skipped.";
     out.family("lagline_store_corrupt_frames_total", Kind::Counter, help)
         .sample("", health.corrupt_frames);
+    let help = "Size of the sealed hours.";
+    out.family("lagline_store_history_bytes", Kind::Gauge, help)
+        .sample("", health.block_bytes);
+    if let Some(through) = health.sealed_through {
+        let help = "All hours before this moment are sealed.";
+        out.family(
+            "lagline_store_sealed_through_timestamp_seconds",
+            Kind::Gauge,
+            help,
+        )
+        .sample("", through.as_secs());
+    }
+    let help = "How often sealing an hour had to be tried again.";
+    out.family("lagline_store_seal_errors_total", Kind::Counter, help)
+        .sample("", health.seal_errors);
+    let help = "Frames that are not in the history because they could not be read.";
+    out.family(
+        "lagline_store_seal_skipped_frames_total",
+        Kind::Counter,
+        help,
+    )
+    .sample("", health.seal_skipped_frames);
+    let help = "How often a block of the history could not be read.";
+    out.family("lagline_store_corrupt_blocks_total", Kind::Counter, help)
+        .sample("", health.corrupt_blocks);
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::codec::Encoded;
 use super::error::StoreError;
 use super::frame::{Counts, Cursor, Seq};
+use super::history;
 use super::holes::PastHole;
 use super::index::Entry;
 use super::schema;
@@ -200,6 +201,9 @@ impl Journal {
         let transaction = self
             .0
             .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        if let Some(dropped) = write.dropped {
+            history::delete(&transaction, dropped)?;
+        }
         for seq in write.delete {
             delete(&transaction, *seq)?;
         }
@@ -279,6 +283,7 @@ pub(super) struct Pages {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Write<'a> {
     pub(super) delete: &'a [Seq],
+    pub(super) dropped: Option<&'a history::Dropped>,
     pub(super) names: &'a [(u32, Arc<str>)],
     pub(super) frames: &'a [NewFrame],
     pub(super) cursors: &'a [(String, CursorRow)],

@@ -68,14 +68,23 @@ pub struct StoreSettings {
     pub tail_bytes: usize,
     /// How long frames are kept for sinks that are behind.
     pub journal_keep: Duration,
+    /// How long sealed hours are kept with every beat, and how long rollups are.
+    pub raw_keep: Duration,
+    pub rollup_5m_keep: Duration,
+    pub rollup_1h_keep: Duration,
 }
+
+const DAY: Duration = Duration::from_secs(86_400);
 
 impl Default for StoreSettings {
     fn default() -> Self {
         Self {
             max_size: 20 << 30,
             tail_bytes: 64 << 20,
-            journal_keep: Duration::from_secs(86_400),
+            journal_keep: DAY,
+            raw_keep: 3 * DAY,
+            rollup_5m_keep: 90 * DAY,
+            rollup_1h_keep: 730 * DAY,
         }
     }
 }

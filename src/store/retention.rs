@@ -78,12 +78,17 @@ pub(super) struct Plan {
     pub(super) missing: u64,
 }
 
+/// Pages that are missing for a write.
+pub(super) fn missing(budget: Budget, pages: Pages, needed: u64) -> u64 {
+    let Pages { size, count, free } = pages;
+    (count.saturating_sub(free) + needed + TREES).saturating_sub(budget.pages(size))
+}
+
 /// Chooses the frames to delete from the stored ones, which come oldest first. The newest stored
 /// frame stays: numbers go on behind it.
 pub(super) fn plan<'a>(need: &Need, stored: impl Iterator<Item = &'a Entry>) -> Plan {
-    let Pages { size, count, free } = need.pages;
-    let allowed = need.budget.pages(size);
-    let mut missing = (count.saturating_sub(free) + need.needed + TREES).saturating_sub(allowed);
+    let size = need.pages.size;
+    let mut missing = missing(need.budget, need.pages, need.needed);
     let at_once = EXPIRE_AT_ONCE.max(4 * need.frames);
     let mut delete = Vec::new();
     let mut stored = stored.peekable();

@@ -100,7 +100,7 @@ const MIGRATIONS: &[&str] = &[
         hour_ms INTEGER NOT NULL,
         first_seq INTEGER NOT NULL,
         last_seq INTEGER NOT NULL,
-        step INTEGER NOT NULL,                 -- 0: groups, 1: topics, 2: the cluster, 3: done
+        step INTEGER NOT NULL,                 -- next: 0 groups, 1 topics, 2 cluster; 3 done, 4 gone
         next BLOB NOT NULL,                    -- where the step goes on
         beats INTEGER NOT NULL,
         skipped INTEGER NOT NULL,              -- frames that could not be read
@@ -118,6 +118,53 @@ const MIGRATIONS: &[&str] = &[
         bytes BLOB NOT NULL
     ) STRICT;
     CREATE INDEX block_by_place ON block (seal, kind, last, first);
+
+    -- What five minutes of a group (topic 0), of a group's topic, or of a topic (group 0) come to. Rows
+    -- of a day stand together. Null: unknown. The meaning of each column: src/store/history/rollup.rs.
+    CREATE TABLE rollup_5m (
+        day INTEGER NOT NULL,                  -- start_s / 86400
+        cluster INTEGER NOT NULL,
+        consumer_group INTEGER NOT NULL,
+        topic INTEGER NOT NULL,
+        start_s INTEGER NOT NULL,              -- seconds since 1970
+        beats INTEGER NOT NULL,
+        lag_min INTEGER,
+        lag_avg REAL,
+        lag_max INTEGER,
+        lag_p95 INTEGER,
+        time_lag_max_s REAL,
+        produced INTEGER,
+        consumed INTEGER,
+        produce_rate_max REAL,
+        consume_rate_max REAL,
+        ok_s REAL,
+        warn_s REAL,
+        err_s REAL,
+        PRIMARY KEY (day, cluster, consumer_group, topic, start_s)
+    ) STRICT, WITHOUT ROWID;
+
+    -- The same of an hour.
+    CREATE TABLE rollup_1h (
+        day INTEGER NOT NULL,
+        cluster INTEGER NOT NULL,
+        consumer_group INTEGER NOT NULL,
+        topic INTEGER NOT NULL,
+        start_s INTEGER NOT NULL,
+        beats INTEGER NOT NULL,
+        lag_min INTEGER,
+        lag_avg REAL,
+        lag_max INTEGER,
+        lag_p95 INTEGER,
+        time_lag_max_s REAL,
+        produced INTEGER,
+        consumed INTEGER,
+        produce_rate_max REAL,
+        consume_rate_max REAL,
+        ok_s REAL,
+        warn_s REAL,
+        err_s REAL,
+        PRIMARY KEY (day, cluster, consumer_group, topic, start_s)
+    ) STRICT, WITHOUT ROWID;
     ",
 ];
 

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::block::Kind;
 use super::key::Key;
+use super::rollup_rows::{self, NewRow};
 use crate::clock::Timestamp;
 use crate::store::frame::Seq;
 
@@ -74,6 +75,7 @@ pub(in crate::store) struct Slice {
     pub(super) before: Progress,
     pub(super) after: Progress,
     pub(super) blocks: Vec<NewBlock>,
+    pub(super) rows: Vec<NewRow>,
     /// Beats that are in the blocks, and frames that could not be read; with the last slice.
     pub(super) beats: u64,
     pub(super) skipped: u64,
@@ -89,7 +91,9 @@ impl Slice {
     pub(in crate::store) fn pages(&self, page_size: u64) -> u64 {
         let keys = |block: &NewBlock| 2 * (block.first.0.len() + block.last.0.len() + 32);
         let keys: usize = self.blocks.iter().map(keys).sum();
-        (self.bytes() + keys as u64).div_ceil(page_size - 4) + self.blocks.len() as u64 + 8
+        // Rollups of each subject stand on a page of their own, at most.
+        let rows = self.rows.len() as u64 / 2;
+        (self.bytes() + keys as u64).div_ceil(page_size - 4) + self.blocks.len() as u64 + rows + 16
     }
 }
 
@@ -154,6 +158,7 @@ pub(in crate::store) fn write_slice(
             ])?;
         }
     }
+    rollup_rows::insert(&transaction, &slice.rows)?;
     transaction.commit()
 }
 
@@ -246,6 +251,36 @@ pub(super) fn frames(
         },
     )?;
     rows.collect()
+}
+
+/// The last frame of the same cluster before an hour, within the hour before it.
+pub(super) fn frame_before(
+    connection: &Connection,
+    hour: &Hour,
+) -> Result<Option<(Seq, Timestamp, usize)>, rusqlite::Error> {
+    connection
+        .prepare_cached(
+            "SELECT seq, beat_ms, parts FROM frame
+             WHERE cluster = ?1 AND beat_ms >= ?2 AND beat_ms < ?3 AND seq < ?4
+             ORDER BY beat_ms DESC, seq DESC LIMIT 1",
+        )?
+        .query_row(
+            params![
+                hour.cluster,
+                hour.hour.minus(super::HOUR).as_ms(),
+                hour.hour.as_ms(),
+                hour.first.0
+            ],
+            |row| {
+                let parts: i64 = row.get(2)?;
+                Ok((
+                    Seq(row.get(0)?),
+                    Timestamp::from_ms(row.get(1)?),
+                    usize::try_from(parts).unwrap_or(0),
+                ))
+            },
+        )
+        .optional()
 }
 
 /// Bytes of all blocks.

@@ -35,7 +35,7 @@ pub(super) struct Range {
 }
 
 impl Range {
-    fn has(&self, key: &Key) -> bool {
+    pub(super) fn has(&self, key: &Key) -> bool {
         *key >= self.from && !self.is_before(key)
     }
 

@@ -7,12 +7,15 @@
 
 mod block;
 mod columns;
+mod expire;
 mod file;
 mod gather;
 mod groups;
 mod key;
 mod predict;
 pub mod read;
+pub mod rollup;
+mod rollup_rows;
 mod rows;
 mod seal;
 #[cfg(test)]
@@ -23,6 +26,7 @@ mod totals;
 use std::fmt;
 use std::time::Duration;
 
+pub(super) use self::expire::{Dropped, choose, delete, tidy};
 pub(super) use self::file::{Hour, Slice, begin, write_slice};
 pub(super) use self::seal::Never;
 pub use self::seal::Sealer;

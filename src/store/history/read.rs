@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use std::vec::IntoIter;
 
 use rusqlite::Connection;
@@ -14,8 +15,9 @@ use super::block::Kind;
 use super::file;
 use super::groups::{GroupBlock, GroupSpan, Wanted};
 use super::key::Key;
+use super::rollup::{Rollup, Subject};
 use super::topics::{TopicBlock, decode_cluster};
-use super::{HOUR, Unpacker};
+use super::{HOUR, Unpacker, rollup_rows};
 use crate::clock::Timestamp;
 use crate::lag::evaluation::{
     ClusterSummary, GroupEvaluation, GroupTopic, PartitionEvaluation, Phase, TopicEvaluation,
@@ -229,6 +231,22 @@ impl History {
             let decoded = decode_cluster(&bytes, sealed.hour, &mut self.unpacker);
             rows.extend(self.readable(decoded, None)?);
         }
+        Ok(rows)
+    }
+
+    /// The rollups of a subject in `[from, to)`, oldest first; `span` is five minutes or an hour.
+    /// Hours that are not sealed have none.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn rollups(
+        &self,
+        cluster: &ClusterName,
+        subject: &Subject,
+        span: Duration,
+        range: (Timestamp, Timestamp),
+    ) -> Result<Vec<(Timestamp, Rollup)>, ReadError> {
+        let rows = rollup_rows::read(&self.file, cluster.as_str(), subject, span, range)?;
         Ok(rows)
     }
 

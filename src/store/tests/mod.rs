@@ -31,7 +31,7 @@ pub(super) struct Running {
 impl Running {
     #[track_caller]
     pub(super) fn open(path: Option<&Path>, settings: StoreSettings) -> Self {
-        Self::try_open(path, settings).unwrap()
+        unlocked(|| Self::try_open(path, settings.clone()))
     }
 
     fn try_open(path: Option<&Path>, settings: StoreSettings) -> Result<Self, StoreError> {
@@ -62,6 +62,21 @@ impl Running {
         drop(self.store);
         for thread in self.threads {
             thread.join().unwrap();
+        }
+    }
+}
+
+/// Opens a file that was closed just now. A process that another test starts in this moment has its
+/// lock until it runs its program.
+#[track_caller]
+pub(super) fn unlocked<T>(mut open: impl FnMut() -> Result<T, StoreError>) -> T {
+    let waited = crate::clock::Stopwatch::start();
+    loop {
+        match open() {
+            Err(StoreError::Locked { .. }) if waited.elapsed() < DEADLINE => {
+                std::thread::yield_now();
+            }
+            opened => return opened.unwrap(),
         }
     }
 }

@@ -10,10 +10,11 @@ use super::Writer;
 use crate::clock::Stopwatch;
 use crate::store::error::write_trouble;
 use crate::store::frame::Seq;
+use crate::store::history;
 use crate::store::holes::PastHole;
 use crate::store::journal::{CursorRow, Journal, NewFrame, Pages, Write};
 use crate::store::lock;
-use crate::store::retention::{Need, pages_for, plan};
+use crate::store::retention::{Need, missing, pages_for, plan};
 
 /// How often the same trouble is said again.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
@@ -138,9 +139,20 @@ impl Writer {
         let pages = journal.pages()?;
         let needed = needed_pages(frames, &names, pages.size);
         let keep = self.shared.settings.journal_keep;
+        let raw_keep = self.shared.settings.raw_keep;
+        // The oldest history goes before any frame does.
+        let dropped = history::choose(
+            journal.connection(),
+            missing(self.budget, pages, needed),
+            frames.last().map(|frame| frame.beat.minus(raw_keep)),
+            pages.size,
+        )?;
         let need = Need {
             budget: self.budget,
-            pages,
+            pages: Pages {
+                free: pages.free + dropped.pages,
+                ..pages
+            },
             needed,
             keep_from: frames.last().map(|frame| frame.beat.minus(keep)),
             frames: count,
@@ -154,15 +166,17 @@ impl Writer {
         };
         if plan.missing > 0 {
             journal.delete_oldest_changes(CHANGES_AT_ONCE)?;
+            history::tidy(journal.connection(), Default::default(), true)?;
         }
         journal.write(&Write {
             delete: &plan.delete,
+            dropped: (!dropped.is_empty()).then_some(&dropped),
             names: &names,
             frames,
             cursors: &staged.cursors,
             holes: &staged.holes,
         })?;
-        self.logged += (needed + plan.delete.len() as u64 * 4) * pages.size;
+        self.logged += (needed + plan.delete.len() as u64 * 4 + dropped.pages) * pages.size;
         if let Some((id, _)) = names.last() {
             lock(&self.shared.dictionary).saved(*id);
         }
@@ -232,11 +246,29 @@ impl Writer {
             if self.logged > self.budget.checkpoint() && journal.checkpoint(false).is_ok() {
                 self.logged = 0;
             }
+            if let Err(error) = self.tidy_history(journal) {
+                tracing::debug!("old history is not deleted: {error}");
+            }
             if let Err(error) = self.shrink(journal) {
                 tracing::debug!("the store's file is not shrunk: {error}");
             }
         }
         self.measure();
+    }
+
+    /// Deletes what is too old of the rollups, a little at a time.
+    fn tidy_history(&self, journal: &Journal) -> Result<(), rusqlite::Error> {
+        let newest = self.shared.state().index.iter().next_back().map(|e| e.beat);
+        let Some(newest) = newest else {
+            return Ok(());
+        };
+        let settings = &self.shared.settings;
+        let keep_from = (
+            newest.minus(settings.rollup_5m_keep),
+            newest.minus(settings.rollup_1h_keep),
+        );
+        history::tidy(journal.connection(), keep_from, false)?;
+        Ok(())
     }
 
     /// Gives free pages back, a few at a time, when the file is too large or a quarter empty.

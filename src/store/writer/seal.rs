@@ -4,6 +4,7 @@ use super::Writer;
 use crate::store::SealWork;
 use crate::store::error::write_trouble;
 use crate::store::history;
+use crate::store::retention::missing;
 
 /// Pages that noting a new hour takes, rather too many.
 const BEGIN_PAGES: u64 = 8;
@@ -26,6 +27,18 @@ impl Writer {
             SealWork::Begin(_) => BEGIN_PAGES,
             SealWork::Slice(slice) => slice.pages(size),
         };
+        // Room is taken from older history only, never from the journal.
+        let pages = journal.pages()?;
+        let short = missing(self.budget, pages, needed);
+        if short > 0 {
+            let dropped = history::choose(journal.connection(), short, None, size)?;
+            if dropped.pages < short {
+                return Err(full());
+            }
+            let transaction = journal.connection_mut().transaction()?;
+            history::delete(&transaction, &dropped)?;
+            transaction.commit()?;
+        }
         self.logged += needed * size;
         match work {
             SealWork::Begin(hour) => history::begin(journal.connection_mut(), hour),
@@ -34,4 +47,10 @@ impl Writer {
             }
         }
     }
+}
+
+/// What SQLite would say.
+fn full() -> rusqlite::Error {
+    let full = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
+    rusqlite::Error::SqliteFailure(full, Some("max_size leaves no room for history".to_owned()))
 }

@@ -9,9 +9,10 @@ use crate::clock::Timestamp;
 use crate::lag::evaluation::Evaluation;
 use crate::lag::ids::ClusterName;
 use crate::store::history::read::{History, ReadError, Sealed};
+use crate::store::history::rollup::{FIVE_MINUTES, Subject};
 use crate::store::history::seal::{Limits, Sealer};
 use crate::store::history::{HOUR, begin, write_slice};
-use crate::store::tests::{Running, place, until};
+use crate::store::tests::{Running, place, unlocked, until};
 use crate::store::{Command, SealWork, Store, StoreSettings};
 
 const START: Timestamp = Timestamp::from_secs(1_767_225_600);
@@ -144,7 +145,7 @@ async fn journaled(path: &Path, beats: u32) -> Vec<Arc<Evaluation>> {
 /// Runs a sealer on the file until it has had `writes` things written; the last one is on disk, but
 /// it does not learn of it. How many were asked for.
 fn seal_until_killed(path: &Path, writes: usize) -> usize {
-    let opened = Store::open(Some(path), StoreSettings::default()).unwrap();
+    let opened = unlocked(|| Store::open(Some(path), StoreSettings::default()));
     let (commands, asked) = std::sync::mpsc::sync_channel(1);
     let (alive, stop) = std::sync::mpsc::sync_channel(1);
     let shared = Arc::clone(&opened.store.shared);
@@ -299,5 +300,68 @@ async fn a_damaged_frame_is_left_out_and_counted_and_a_damaged_block_is_a_gap() 
     ));
     assert_eq!(running.store.health().corrupt_blocks, 1);
     drop((history, file));
+    running.close().await;
+}
+
+/// Everything there is under one limit: the oldest blocks go first, frames and rollups stay.
+#[tokio::test]
+async fn the_oldest_hours_go_first_when_the_file_is_full() {
+    const MAX: u64 = 3 << 20;
+    let (_directory, path) = place();
+    let settings = StoreSettings {
+        max_size: MAX,
+        journal_keep: 2 * HOUR,
+        ..StoreSettings::default()
+    };
+    let running = Running::open(Some(&path), settings);
+    let store = &running.store;
+    let size = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
+    let template = crate::store::sample::busy(1, 4, 50);
+    let minutes = |n: u32| START.plus(Duration::from_secs(60) * n);
+    let mut last = 0;
+    // Enough for three times the room.
+    for n in 0..24 * 60 {
+        let evaluation = Arc::new(Evaluation {
+            beat: minutes(n),
+            ..(*crate::store::sample::busy(i64::from(n), 4, 50)).clone()
+        });
+        append(store, &evaluation).await;
+        let bytes = size(&path) + size(&path.with_extension("db-wal"));
+        assert!(bytes <= MAX, "beat {n}: {bytes} bytes");
+        if n % 60 == 5 && n > 60 {
+            let through = Some(minutes(n - 5));
+            until("the hour is sealed", || {
+                store.health().sealed_through == through
+            })
+            .await;
+        }
+        last = n;
+    }
+    let health = store.health();
+    assert!(health.durable && health.lost_frames == 0, "{health:?}");
+    assert_eq!(health.seal_skipped_frames, 0);
+    let mut history = store.history().unwrap().unwrap();
+    let cluster = &template.cluster;
+    let sealed = history.sealed(cluster, START, minutes(last)).unwrap();
+    let all: Vec<_> = (0..23).map(|n| START.plus(HOUR * n)).collect();
+    let found: Vec<_> = sealed.iter().map(|sealed| sealed.hour).collect();
+    assert!((1..22).contains(&found.len()), "{found:?}");
+    assert!(all.ends_with(&found), "the newest are there: {found:?}");
+    let group = &template.groups[0].id;
+    for sealed in &sealed {
+        assert_eq!(history.group(sealed, group.as_str()).unwrap().len(), 60);
+    }
+    // Rollups outlive the beats they were made of.
+    let subject = Subject::Group(group.clone());
+    let range = (START, minutes(last));
+    let rows = history.rollups(cluster, &subject, HOUR, range).unwrap();
+    let starts: Vec<_> = rows.iter().map(|(start, _)| *start).collect();
+    assert_eq!(starts, all);
+    assert!(rows.iter().all(|(_, rollup)| rollup.beats == 60));
+    let rows = history
+        .rollups(cluster, &subject, FIVE_MINUTES, range)
+        .unwrap();
+    assert_eq!(rows.len(), 23 * 12);
+    drop(history);
     running.close().await;
 }

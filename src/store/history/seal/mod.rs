@@ -8,6 +8,9 @@
 //!
 //! A frame that cannot be read is left out of the whole hour, and counted: its beat is a gap.
 
+mod frames;
+mod slices;
+
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
@@ -15,18 +18,21 @@ use std::time::Duration;
 use rusqlite::Connection;
 use rustc_hash::FxHashMap;
 
+use self::frames::{Numbers, known, pieces, readable};
+use self::slices::Slices;
 use super::block::{Kind, ROWS_MAX};
-use super::file::{self, Hour, NewBlock, Progress, Slice, Step};
+use super::file::{self, Hour, NewBlock, Progress, Step};
 use super::gather::{Groups, LOGS_IN_MEMORY, ROWS_IN_MEMORY, Topics};
 use super::key::Key;
+use super::rollup::{self, GroupRollups, Subject, TopicRollups};
+use super::rollup_rows::NewRow;
 use super::topics::encode_cluster;
 use super::{HOUR, Packer};
 use crate::clock::{Stopwatch, Timestamp};
-use crate::store::codec::{Broken, Decoder, Head, Kind as Piece, Lookup, Names, ReadLogs};
+use crate::store::codec::{Decoder, Kind as Piece, Lookup, Names, ReadLogs};
 use crate::store::error::StoreError;
 use crate::store::frame::Seq;
 use crate::store::journal::read_part;
-use crate::store::names::Naming;
 use crate::store::schema::open_reader;
 use crate::store::{Command, SealWork, Shared};
 
@@ -111,34 +117,41 @@ struct Beat {
 /// What stays the same while an hour is sealed.
 struct Work {
     seal: i64,
+    cluster: u32,
     hour: Timestamp,
+    /// The last beat of the hour before, from which records are counted.
+    base: Option<Beat>,
     beats: Vec<Beat>,
+    /// The shortest distance of two beats; absent with a single one.
+    interval: Option<Duration>,
     skipped: u64,
 }
 
-/// Names by number from the store, which remembers the numbers for writing.
-struct Known<'a> {
-    naming: Naming<'a>,
-    ids: &'a mut FxHashMap<Arc<str>, u32>,
-}
-
-impl Lookup for Known<'_> {
-    fn name(&mut self, id: u32) -> Option<Arc<str>> {
-        let name = self.naming.name(id)?;
-        if !self.ids.contains_key(&name) {
-            self.ids.insert(Arc::clone(&name), id);
-        }
-        Some(name)
-    }
-}
-
-/// The numbers of names that were read before.
-struct Numbers<'a>(&'a FxHashMap<Arc<str>, u32>);
-
-impl Names for Numbers<'_> {
-    fn id(&mut self, name: &Arc<str>) -> u32 {
-        // Every name of a block came from a frame.
-        self.0.get(name).copied().unwrap_or(u32::MAX)
+impl Work {
+    fn rows(&self, rows: Vec<rollup::Row>, ids: &FxHashMap<Arc<str>, u32>) -> Vec<(Key, NewRow)> {
+        let mut numbers = Numbers(ids);
+        let rows = rows.into_iter().map(|row| {
+            let (key, group, topic) = match &row.subject {
+                Subject::Group(group) => (Key::name(group.as_str()), Some(group.shared()), None),
+                Subject::GroupTopic(group, topic) => (
+                    Key::name(group.as_str()).within(topic.as_str()),
+                    Some(group.shared()),
+                    Some(topic.shared()),
+                ),
+                Subject::Topic(topic) => (Key::name(topic.as_str()), None, Some(topic.shared())),
+            };
+            let mut number = |name: Option<&Arc<str>>| name.map_or(0, |name| numbers.id(name));
+            let row = NewRow {
+                cluster: self.cluster,
+                group: number(group),
+                topic: number(topic),
+                start: row.start,
+                span: row.span,
+                rollup: row.rollup,
+            };
+            (key, row)
+        });
+        rows.collect()
     }
 }
 
@@ -297,10 +310,14 @@ impl Sealer {
 
     /// Finds the frames of an hour that can be read: all pieces are there, and are what was written.
     fn prepare(&mut self, file: &Connection, seal: i64, hour: &Hour) -> Result<Work, Failed> {
+        let base = file::frame_before(file, hour)?;
         let mut work = Work {
             seal,
+            cluster: hour.cluster,
             hour: hour.hour,
+            base: base.map(|(seq, at, parts)| Beat { seq, at, parts }),
             beats: Vec::new(),
+            interval: None,
             skipped: 0,
         };
         for (seq, at, parts) in file::frames(file, hour, FRAMES)? {
@@ -315,6 +332,12 @@ impl Sealer {
                 false => self.skip(&mut work, seq, "a piece of it is damaged or missing"),
             }
         }
+        let steps = work
+            .beats
+            .windows(2)
+            .map(|two| two[1].at.ms_since(two[0].at));
+        let shortest = steps.filter(|ms| *ms > 0).min();
+        work.interval = shortest.map(|ms| Duration::from_millis(ms.unsigned_abs()));
         Ok(work)
     }
 
@@ -322,23 +345,6 @@ impl Sealer {
         work.skipped += 1;
         self.shared.state().health.seal_skipped_frames += 1;
         tracing::error!(frame = seq.0, "a frame is left out of the history: {why}");
-    }
-
-    /// The head of a frame. None when the frame is not there any more, or not readable.
-    fn head(
-        &mut self,
-        file: &Connection,
-        beat: &Beat,
-        ids: &mut FxHashMap<Arc<str>, u32>,
-    ) -> Result<Option<Head>, Failed> {
-        let shared = Arc::clone(&self.shared);
-        let Some(part) = read_part(file, beat.seq, 0)? else {
-            return Ok(None);
-        };
-        let mut names = known(&shared, file, ids);
-        let head = self.decoder.decode_head(beat.at, &part, &mut names);
-        let head = readable(head, &mut names.naming)?;
-        Ok(head.filter(|head| head.parts.len() + 1 == beat.parts))
     }
 
     /// Seals the groups from where they go on.
@@ -350,6 +356,8 @@ impl Sealer {
     ) -> Result<Progress, Failed> {
         let mut ids = FxHashMap::default();
         let mut run = Groups::new(progress.next.clone(), work.beats.len(), self.limits.rows);
+        let mut rollups = GroupRollups::default();
+        self.base_of_groups(file, work, &progress.next, &mut rollups)?;
         for beat in work.beats.clone() {
             self.rest()?;
             let Some(head) = self.head(file, &beat, &mut ids)? else {
@@ -374,6 +382,9 @@ impl Sealer {
                     if !run.add(&group) {
                         break;
                     }
+                    if Key::name(group.id.as_str()).end() >= run.range.from {
+                        rollups.add(beat.at, &group);
+                    }
                 }
                 if last {
                     break;
@@ -387,7 +398,10 @@ impl Sealer {
             },
             None => Progress::at(Step::Topics),
         };
-        let mut out = Slices::new(work, progress, next, self.limits.slice);
+        let range = run.range.clone();
+        let rows = work.rows(rollups.rows(work.interval), &ids);
+        let rows = rows.into_iter().filter(|(key, _)| range.has(key)).collect();
+        let mut out = Slices::new(work, progress, next, self.limits.slice, rows);
         for block in run.into_blocks() {
             let Some((first, last)) = block.keys() else {
                 continue;
@@ -420,6 +434,8 @@ impl Sealer {
     ) -> Result<Progress, Failed> {
         let mut ids = FxHashMap::default();
         let mut run = Topics::new(progress.next.clone(), work.beats.len(), self.limits.logs);
+        let mut rollups = TopicRollups::default();
+        self.base_of_topics(file, work, &mut rollups)?;
         for beat in work.beats.clone() {
             let Some(head) = self.head(file, &beat, &mut ids)? else {
                 continue;
@@ -444,7 +460,9 @@ impl Sealer {
                 let with: (&ReadLogs, &mut dyn Lookup) = (&read, &mut names);
                 let topics = (self.decoder).decode_topics(&head, place, beat.at, &part, with);
                 for topic in readable(topics, &mut names.naming)?.unwrap_or_default() {
-                    run.add(&topic);
+                    if run.add(&topic) {
+                        rollups.add(beat.at, &topic);
+                    }
                 }
                 self.rest()?;
             }
@@ -456,7 +474,10 @@ impl Sealer {
             },
             None => Progress::at(Step::Cluster),
         };
-        let mut out = Slices::new(work, progress, next, self.limits.slice);
+        let range = run.range.clone();
+        let rows = work.rows(rollups.rows(), &ids);
+        let rows = rows.into_iter().filter(|(key, _)| range.has(key)).collect();
+        let mut out = Slices::new(work, progress, next, self.limits.slice, rows);
         for block in run.into_blocks() {
             let Some((first, last)) = block.keys() else {
                 continue;
@@ -479,31 +500,6 @@ impl Sealer {
         Ok(after)
     }
 
-    /// What the groups of a frame say of the logs they read. None when one cannot be read.
-    fn read_logs(
-        &mut self,
-        file: &Connection,
-        beat: &Beat,
-        head: &Head,
-        ids: &mut FxHashMap<Arc<str>, u32>,
-    ) -> Result<Option<ReadLogs>, Failed> {
-        let mut read = ReadLogs::default();
-        for (place, _) in pieces(head, Piece::Groups, &Key::default()) {
-            let Some(part) = read_part(file, beat.seq, place)? else {
-                return Ok(None);
-            };
-            let shared = Arc::clone(&self.shared);
-            let mut names = known(&shared, file, ids);
-            let groups = (self.decoder).decode_groups(head, place, beat.at, &part, &mut names);
-            let Some(groups) = readable(groups, &mut names.naming)? else {
-                return Ok(None);
-            };
-            groups.iter().for_each(|group| read.add(group));
-            self.rest()?;
-        }
-        Ok(Some(read))
-    }
-
     /// Seals the cluster as a whole: the last step.
     fn seal_cluster(
         &mut self,
@@ -520,7 +516,8 @@ impl Sealer {
             }
             self.rest()?;
         }
-        let mut out = Slices::new(work, progress, Progress::at(Step::Done), self.limits.slice);
+        let done = Progress::at(Step::Done);
+        let mut out = Slices::new(work, progress, done, self.limits.slice, Vec::new());
         out.beats = rows.len() as u64;
         let block = NewBlock {
             kind: Kind::Cluster,
@@ -532,112 +529,5 @@ impl Sealer {
         let (slice, after) = out.finish();
         self.ask(SealWork::Slice(slice))?;
         Ok(after)
-    }
-}
-
-fn known<'a>(
-    shared: &'a Shared,
-    file: &'a Connection,
-    ids: &'a mut FxHashMap<Arc<str>, u32>,
-) -> Known<'a> {
-    Known {
-        naming: Naming {
-            dictionary: &shared.dictionary,
-            file: Some(file),
-            error: None,
-        },
-        ids,
-    }
-}
-
-/// What was decoded; nothing when the bytes are broken.
-fn readable<T>(decoded: Result<T, Broken>, names: &mut Naming<'_>) -> Result<Option<T>, Failed> {
-    match decoded {
-        Ok(decoded) => Ok(Some(decoded)),
-        // The bytes are as they were written, so that this is no damage of the disk.
-        Err(broken) => match names.error.take() {
-            Some(error) => Err(error.into()),
-            None => {
-                tracing::error!("a piece of a frame is left out of the history: {broken}");
-                Ok(None)
-            }
-        },
-    }
-}
-
-/// The places of a frame's pieces of a kind that may hold something from a place on, and whether it
-/// is the last one.
-fn pieces(head: &Head, kind: Piece, from: &Key) -> Vec<(usize, bool)> {
-    let of_kind = (1..).zip(&head.parts).filter(|(_, info)| info.kind == kind);
-    let places: Vec<_> = of_kind.collect();
-    let mut found = Vec::new();
-    for (at, (place, _)) in places.iter().enumerate() {
-        let behind = places.get(at + 1).and_then(|(_, info)| info.first.as_ref());
-        // What is in a piece comes before the first of the next one.
-        if behind.is_none_or(|behind| Key::name(behind) > *from) {
-            found.push((*place, at + 1 == places.len()));
-        }
-    }
-    found
-}
-
-/// Finished blocks on their way to the writer.
-struct Slices {
-    seal: i64,
-    skipped: u64,
-    beats: u64,
-    at: Progress,
-    next: Progress,
-    blocks: Vec<NewBlock>,
-    bytes: usize,
-    limit: usize,
-}
-
-impl Slices {
-    /// Slices that lead from one place to another.
-    fn new(work: &Work, at: Progress, next: Progress, limit: usize) -> Self {
-        Self {
-            seal: work.seal,
-            skipped: work.skipped,
-            beats: work.beats.len() as u64,
-            at,
-            next,
-            blocks: Vec::new(),
-            bytes: 0,
-            limit,
-        }
-    }
-
-    /// Adds a block; gives the slice before it when that is large enough.
-    fn push(&mut self, block: NewBlock) -> Option<Slice> {
-        let is_full = self.bytes > 0 && self.bytes + block.bytes.len() > self.limit;
-        let slice = is_full.then(|| {
-            let after = Progress {
-                step: self.at.step,
-                next: block.first.clone(),
-            };
-            self.cut(after)
-        });
-        self.bytes += block.bytes.len();
-        self.blocks.push(block);
-        slice
-    }
-
-    fn cut(&mut self, after: Progress) -> Slice {
-        self.bytes = 0;
-        Slice {
-            seal: self.seal,
-            before: std::mem::replace(&mut self.at, after.clone()),
-            after,
-            blocks: std::mem::take(&mut self.blocks),
-            beats: self.beats,
-            skipped: self.skipped,
-        }
-    }
-
-    /// The last slice, and the place it leads to.
-    fn finish(mut self) -> (Slice, Progress) {
-        let next = self.next.clone();
-        (self.cut(next.clone()), next)
     }
 }
