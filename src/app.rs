@@ -7,6 +7,7 @@
 
 mod clusters;
 mod memory;
+mod warm;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -182,20 +183,26 @@ impl App {
         self.stops.clusters.cancel();
         self.stops.server.cancel();
         finished("server", self.server, Duration::from_secs(2)).await;
+        // They save what they remember.
+        ended("clusters", self.cluster_threads).await;
         self.store.close().await;
         // The store's threads end with the last handle.
         drop((self.store, self.clusters, self.sinks));
-        let threads = self.cluster_threads.into_iter().chain(self.store_threads);
-        let joined = tokio::task::spawn_blocking(move || {
-            for thread in threads {
-                if thread.join().is_err() {
-                    tracing::error!("a thread panicked while stopping");
-                }
-            }
-        });
-        finished("threads", joined, STOP_REST).await;
+        ended("store", self.store_threads).await;
         tracing::info!("stopped");
     }
+}
+
+/// Waits for threads, but not for ever.
+async fn ended(name: &str, threads: Vec<thread::JoinHandle<()>>) {
+    let joined = tokio::task::spawn_blocking(move || {
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a thread panicked while stopping");
+            }
+        }
+    });
+    finished(name, joined, STOP_REST).await;
 }
 
 /// Waits for a task, but not for ever.

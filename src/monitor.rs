@@ -8,23 +8,30 @@
 //! offsets fetched, evaluate. End offsets are thus never older than the commits they are compared
 //! with, and lag is never understated.
 
+mod keeping;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use self::keeping::Keeper;
+use self::keeping::Saved;
 use crate::clock::{Clock, Stopwatch, Timestamp};
 use crate::kafka::log_offsets::{LogAnswer, LogHistory, LogRequest, TopicChange};
 use crate::lag::cluster::{Cluster, GroupWindows};
 use crate::lag::evaluation::{Evaluation, Phase};
-use crate::lag::event::{Connection, Event, EventBatch};
+use crate::lag::event::{Connection, Event, EventBatch, ReaderPosition};
 use crate::lag::optional::MaybeF32;
+use crate::store::StoreError;
 
 /// Batches that may wait for a monitor before its reader has to.
 pub const EVENT_QUEUE: usize = 8;
 /// Questions that may wait for a monitor.
 pub const COMMAND_QUEUE: usize = 64;
+/// How long the store may take for a snapshot when lagline stops.
+const SAVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Requests that may wait for a log-offset thread.
 pub const LOG_QUEUE: usize = 4;
 
@@ -49,6 +56,30 @@ pub enum Command {
     },
 }
 
+/// How a cluster began in this process.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum StartKind {
+    /// From nothing: there was no snapshot.
+    #[default]
+    Cold,
+    /// Where another process has stopped.
+    Warm,
+    /// From nothing, because the snapshot could not be used, and why.
+    Refused(String),
+}
+
+/// What was saved for the next start.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct SnapshotHealth {
+    /// The moment of the last one; absent before the first.
+    pub saved_at: Option<Timestamp>,
+    pub bytes: u64,
+    /// How long the cluster stood still for it.
+    pub pause: Duration,
+    /// Why there is none since.
+    pub problem: Option<String>,
+}
+
 /// How a cluster is to be seen from outside.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClusterHealth {
@@ -60,6 +91,8 @@ pub struct ClusterHealth {
     pub unreachable_since: Option<Timestamp>,
     /// How often this cluster's tasks had to be started again after one ended unexpectedly.
     pub restarts: u64,
+    pub start: StartKind,
+    pub snapshot: SnapshotHealth,
 }
 
 impl ClusterHealth {
@@ -71,6 +104,8 @@ impl ClusterHealth {
             reason: Some("not connected yet".to_owned()),
             unreachable_since: Some(now),
             restarts: 0,
+            start: StartKind::default(),
+            snapshot: SnapshotHealth::default(),
         }
     }
 }
@@ -99,6 +134,16 @@ pub struct Channels {
     pub health: watch::Sender<ClusterHealth>,
 }
 
+impl Channels {
+    fn set_snapshot(&self, change: impl FnOnce(&mut SnapshotHealth)) {
+        // Nobody waits for it.
+        self.health.send_if_modified(|health| {
+            change(&mut health.snapshot);
+            false
+        });
+    }
+}
+
 /// Where a monitor's facts come from; both end with its threads.
 #[derive(Debug)]
 pub struct Inputs {
@@ -121,6 +166,11 @@ pub struct Monitor {
     gate: Option<oneshot::Sender<()>>,
     was_running: bool,
     next_poll: Timestamp,
+    /// How far the offsets topic is applied; absent while nobody could go on from there.
+    position: Option<ReaderPosition>,
+    keeper: Option<Keeper>,
+    /// A beat has just been answered.
+    is_after_beat: bool,
 }
 
 type Pending<T> = Option<oneshot::Receiver<T>>;
@@ -147,7 +197,16 @@ impl Monitor {
             gate: Some(gate),
             was_running: false,
             next_poll,
+            position: None,
+            keeper: None,
+            is_after_beat: false,
         }
+    }
+
+    /// Saves the cluster now and then, and when it stops.
+    #[must_use]
+    pub fn kept_by(self, keeper: Option<Keeper>) -> Self {
+        Self { keeper, ..self }
     }
 
     /// Works until `stop` is cancelled, or a channel it lives from is closed.
@@ -156,15 +215,17 @@ impl Monitor {
         let mut commands = commands.lock().await;
         let mut poll: Pending<LogAnswer> = self.ask_fetch();
         let mut history: Pending<Vec<LogHistory>> = None;
+        let mut saving: Option<Saved> = None;
         // A log-offset thread that is gone is started again with the whole cluster.
         while !self.log.is_closed() {
             let wait = self.until_next_poll();
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => break,
                 Some(command) = commands.recv() => self.command(command, &mut poll).await,
                 answer = answered(&mut poll) => self.polled(answer),
                 answer = answered(&mut history) => self.history_answered(answer),
+                outcome = answered(&mut saving) => self.saved(outcome),
                 () = tokio::time::sleep(wait), if poll.is_none() => {
                     poll = self.poll_if_due();
                 }
@@ -176,6 +237,50 @@ impl Monitor {
             if history.is_none() {
                 history = self.ask_history();
             }
+            if std::mem::take(&mut self.is_after_beat) && saving.is_none() {
+                saving = self.save_if_due();
+            }
+        }
+        if stop.is_cancelled() {
+            self.save_at_end(saving).await;
+        }
+    }
+
+    fn save_if_due(&mut self) -> Option<Saved> {
+        let now = self.clock.now();
+        let keeper = self.keeper.as_mut().filter(|keeper| keeper.is_due(now))?;
+        keeper.save(
+            &mut self.cluster,
+            self.position.as_ref(),
+            now,
+            &self.channels,
+        )
+    }
+
+    fn saved(&self, outcome: Option<Result<(), StoreError>>) {
+        if let Some(keeper) = &self.keeper {
+            keeper.saved(outcome, &self.channels);
+        }
+    }
+
+    /// Saves the cluster once more, with all that has arrived.
+    async fn save_at_end(&mut self, mut saving: Option<Saved>) {
+        if let Some(outcome) = finished(saving.take(), SAVE_TIMEOUT).await {
+            self.saved(Some(outcome));
+        }
+        self.apply_arrived();
+        let now = self.clock.now();
+        let saving = self.keeper.as_mut().and_then(|keeper| {
+            keeper.save(
+                &mut self.cluster,
+                self.position.as_ref(),
+                now,
+                &self.channels,
+            )
+        });
+        if saving.is_some() {
+            let outcome = finished(saving, SAVE_TIMEOUT).await;
+            self.saved(outcome);
         }
     }
 
@@ -190,6 +295,7 @@ impl Monitor {
                 let evaluation = self.evaluate(at, self.is_poll(at)).await;
                 // The scheduler may have given up on this beat; the evaluation is served anyway.
                 reply.send(evaluation).ok();
+                self.is_after_beat = true;
             }
             Command::Windows { group, reply } => {
                 reply.send(self.cluster.windows(&group)).ok();
@@ -230,12 +336,17 @@ impl Monitor {
             let Ok(batch) = self.events.try_recv() else {
                 return;
             };
-            self.cluster.apply_batch(&batch, self.clock.now());
+            self.take_batch(&batch);
         }
     }
 
-    async fn apply(&mut self, batch: &EventBatch) {
+    fn take_batch(&mut self, batch: &EventBatch) {
         self.cluster.apply_batch(batch, self.clock.now());
+        self.position = batch.position().cloned();
+    }
+
+    async fn apply(&mut self, batch: &EventBatch) {
+        self.take_batch(batch);
         self.publish_health();
         if !self.was_running && self.cluster.phase() == Phase::Running {
             // The first evaluation is made at once and served; the journal waits for the beat.

@@ -82,6 +82,8 @@ pub struct StoreConfig {
     pub raw: Duration,
     pub rollup_5m: Duration,
     pub rollup_1h: Duration,
+    /// How often what a cluster remembers is saved for the next start.
+    pub snapshot_every: Duration,
 }
 
 impl Default for StoreConfig {
@@ -94,6 +96,7 @@ impl Default for StoreConfig {
             raw: 3 * DAY,
             rollup_5m: 90 * DAY,
             rollup_1h: 730 * DAY,
+            snapshot_every: Duration::from_secs(300),
         }
     }
 }
@@ -246,6 +249,9 @@ fn store(section: &Section<'_>) -> StoreConfig {
         raw: (section.duration("raw", keep.clone())).unwrap_or(defaults.raw),
         rollup_5m: (section.duration("rollup_5m", keep.clone())).unwrap_or(defaults.rollup_5m),
         rollup_1h: (section.duration("rollup_1h", keep)).unwrap_or(defaults.rollup_1h),
+        snapshot_every: section
+            .duration("snapshot_every", SECOND..=DAY)
+            .unwrap_or(defaults.snapshot_every),
     };
     if config.max_size < 16 << 20 {
         section.problem_at("max_size", "expected 16MiB or more");

@@ -2,8 +2,9 @@
 //!
 //! Blocking, on a thread of its own. Waits by itself: while the topic does not exist, while Kafka
 //! cannot be reached, while reading is denied; [`ReaderStats`] says which of these it is. Joins no
-//! group, commits nothing, keeps nothing on disk: each start reads from the beginning, because
-//! offsets of idle groups live in the compacted log only.
+//! group, commits nothing, keeps nothing on disk. A start reads from the beginning, because offsets
+//! of idle groups live in the compacted log only, or goes on where another process has stopped
+//! ([`Resume`]), when Kafka still has what that one has read.
 //!
 //! One loop does everything: take a batch of records, decode, hand over, and about every five
 //! seconds ask (without waiting for the answer) what the topic looks like and where its partitions
@@ -26,9 +27,11 @@ use crate::lag::ids::ClusterName;
 mod intake;
 mod life;
 mod positions;
+mod resume;
 mod rounds;
 mod stats;
 
+pub use resume::{DELETE_RETENTION, Refusal, Resume};
 pub use stats::{ReaderCounts, ReaderStats};
 
 /// How long the reader looks away from its stop signal, at most (one question for metadata).
@@ -43,6 +46,17 @@ pub struct OffsetsReader {
     stats: Arc<ReaderStats>,
     stop: CancellationToken,
     clock: Clock,
+    resume: Option<Resume>,
+}
+
+/// How reading came to an end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReaderEnd {
+    /// Asked to, or nobody takes the events any more.
+    Stopped,
+    /// It was to go on where another process has stopped, and that cannot be. What was handed over
+    /// must be forgotten.
+    Refused(Refusal),
 }
 
 /// What the topic looks like before it is read.
@@ -70,27 +84,38 @@ impl OffsetsReader {
             stats,
             stop,
             clock: Clock::system(),
+            resume: None,
         }
+    }
+
+    /// Goes on where another process has stopped, instead of reading everything.
+    #[must_use]
+    pub fn resume(self, resume: Option<Resume>) -> Self {
+        Self { resume, ..self }
     }
 
     /// Reads until it is stopped or nobody takes the events any more.
     ///
     /// # Errors
     /// When librdkafka refuses the settings: trying again does not help.
-    pub fn run(self) -> Result<(), KafkaError> {
+    pub fn run(mut self) -> Result<ReaderEnd, KafkaError> {
         let client = self.settings.client(Role::Reader, &self.cluster)?;
-        let mut life = 0_u8;
-        while let Some(topic) = self.wait_for_topic(&client, life > 0) {
-            match life::read(&self, &client, topic, life)? {
+        let mut resume = self.resume.take();
+        let mut life = resume.as_ref().map_or(0, |resume| resume.position.life);
+        let mut was_there = false;
+        while let Some(topic) = self.wait_for_topic(&client, was_there) {
+            match life::read(&self, &client, topic, (life, resume.take()))? {
                 life::Ended::Stopped => break,
+                life::Ended::Refused(refusal) => return Ok(ReaderEnd::Refused(refusal)),
                 life::Ended::TopicChanged => {
                     life = life.saturating_add(1);
+                    was_there = true;
                     let cluster = self.cluster.as_str();
                     tracing::warn!(cluster, "the offsets topic was re-created, reading it anew");
                 }
             }
         }
-        Ok(())
+        Ok(ReaderEnd::Stopped)
     }
 
     /// Asks for the topic until it is there and may be seen; `None` when the reader is to stop.

@@ -13,6 +13,7 @@
 //! - `broker_clock`: the brokers' clock against lagline's own.
 //! - `reader`: how far the offsets topic is read; loading and being behind.
 //! - `seeding`: what a start must ask so that it invents nothing.
+//! - `snapshot`: all of it as plain data, for a process that goes on where this one stops.
 //! - `evaluate`: a beat. `partition`: one partition at a beat. `expiry`: what is forgotten when.
 //!
 //! No event can fail or panic, whatever it holds: every one has an outcome that is counted.
@@ -25,6 +26,7 @@ mod members;
 mod partition;
 mod reader;
 mod seeding;
+pub mod snapshot;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -72,6 +74,8 @@ pub struct Cluster {
     /// Slots that wait for questions to be asked.
     wishes: usize,
     asked: Questions,
+    /// Another process has begun what this one goes on with (see `snapshot`).
+    is_restored: bool,
 }
 
 /// The commits of a group, for Burrow's consumer detail.
@@ -113,6 +117,7 @@ impl Cluster {
             shape: 0,
             wishes: 0,
             asked: Questions::default(),
+            is_restored: false,
         }
     }
 

@@ -107,6 +107,24 @@ pub enum GroupKind {
     Streams,
 }
 
+impl GroupKind {
+    /// A number for it, below 8.
+    pub const fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// The kind with this number.
+    pub const fn from_code(code: u8) -> Option<GroupKind> {
+        Some(match code {
+            0 => GroupKind::Classic,
+            1 => GroupKind::Consumer,
+            2 => GroupKind::Share,
+            3 => GroupKind::Streams,
+            _ => return None,
+        })
+    }
+}
+
 /// A change of a group's kind or membership.
 #[derive(Clone, Debug, PartialEq)]
 pub enum GroupChange {
@@ -159,7 +177,8 @@ pub struct ReaderProgress {
     pub partition: i32,
     /// How many partitions the offsets topic has; 0 while it does not exist.
     pub partitions: i32,
-    /// Offset where this life of the reader began (the log start offset at that time).
+    /// Offset where this life of the reader began: the log start offset at that time, or where
+    /// another process had stopped.
     pub from: i64,
     /// Next offset to read.
     pub position: i64,
@@ -174,6 +193,33 @@ pub struct ReaderProgress {
     pub caught_up: bool,
     /// When this was true.
     pub at: Timestamp,
+}
+
+/// Where a reader stands in the offsets topic: what another process needs to go on there, with the
+/// same order of commits.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct ReaderPosition {
+    /// The cluster's own id; absent when Kafka does not tell it.
+    pub cluster_id: Option<String>,
+    /// The offsets topic's id; absent when Kafka does not tell it (before 2.8).
+    pub topic_id: Option<TopicId>,
+    /// Which life of the topic this is.
+    pub life: u8,
+    /// Partition counts the topic has had in this life, oldest first.
+    pub sizes: Vec<i32>,
+    /// By number.
+    pub partitions: Vec<PartitionPosition>,
+}
+
+/// Where a reader stands in one partition of the offsets topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct PartitionPosition {
+    /// Next offset to read.
+    pub position: i64,
+    /// See [`ReaderProgress::complete_from`].
+    pub complete_from: i64,
+    /// How often the partition was truncated.
+    pub truncations: u16,
 }
 
 /// Whether a cluster answers, and what it looks like.
@@ -274,6 +320,7 @@ impl AppliedCounts {
 pub struct EventBatch {
     names: String,
     rows: Vec<Row>,
+    position: Option<Box<ReaderPosition>>,
 }
 
 enum Row {
@@ -358,6 +405,17 @@ impl EventBatch {
         self.rows.push(Row::ReaderProgress(Box::new(progress)));
     }
 
+    /// Notes where the reader stands behind the last event.
+    pub fn set_position(&mut self, position: Option<ReaderPosition>) {
+        self.position = position.map(Box::new);
+    }
+
+    /// Where the reader stands behind the last event: everything in front of it was in this batch
+    /// and those before it, and nothing else. Absent while nobody could go on from there.
+    pub fn position(&self) -> Option<&ReaderPosition> {
+        self.position.as_deref()
+    }
+
     /// How many events are in the batch.
     pub fn len(&self) -> usize {
         self.rows.len()
@@ -372,6 +430,7 @@ impl EventBatch {
     pub fn clear(&mut self) {
         self.names.clear();
         self.rows.clear();
+        self.position = None;
     }
 
     /// The events in the order they were pushed.

@@ -16,15 +16,21 @@
 //! it as far as [`DETAILED_POINTS`] allow, for partitions somebody lags on; everybody else gets by
 //! with [`PLAIN_POINTS`]. The ring itself is never thinned.
 //!
+//! A process that goes on where another stopped has a gap in its history ([`Gap`]): nothing is
+//! interpolated across it, and the ring ends there until Kafka was asked for the polls that were not made.
+//!
 //! Seeds are points that Kafka told afterwards (ListOffsets by timestamp). They carry the records'
 //! own timestamps and are believed only as a whole, when they fit each other and what was polled.
 
+mod gap;
 mod points;
 #[cfg(test)]
 mod tests;
 
 use std::time::Duration;
 
+use self::gap::Gap;
+pub use self::gap::{SavedLog, SavedPoint};
 use self::points::{Kind, Point, Points};
 use super::optional::{MaybeF32, MaybeI64};
 use super::settings::Rules;
@@ -115,6 +121,7 @@ pub struct Log {
     digs: u8,
     /// Somebody was seen lagging here since the last [`Log::settle`].
     is_lagged_on: bool,
+    gap: Gap,
 }
 
 impl Log {
@@ -142,6 +149,7 @@ impl Log {
                 self.turn_back(at, last.at());
             }
         }
+        self.end_gap(at, purpose, rules.offset_refresh);
         let kind = match purpose {
             Purpose::Poll => Kind::Poll,
             Purpose::Start | Purpose::Beat => Kind::Fetch,
@@ -186,7 +194,7 @@ impl Log {
         } else {
             PLAIN_POINTS
         };
-        let ring = self.points.ring(intervals);
+        let ring = self.points.ring(intervals, self.gap.ring_since());
         self.points
             .thin(ring.from, limit.max(intervals.saturating_mul(2)), now);
         self.ring_min = ring.min;
@@ -219,6 +227,7 @@ impl Log {
             self.asked = Asked::Refused;
             return false;
         }
+        self.gap.filled_by(&seeds);
         // As many as fit are worth keeping: somebody asked for them.
         self.is_detailed = true;
         self.points.merge(seeds);
@@ -325,6 +334,9 @@ impl Log {
     /// The last multiple of `refresh` at which a poll would have been made, had there been somebody
     /// to make it.
     pub fn last_missed_poll(&self, refresh: Duration) -> Option<Timestamp> {
+        if let Some(end) = self.gap.end() {
+            return Some(slot(end, refresh));
+        }
         let first = self.points.first_told()?;
         let slot = slot(first.at(), refresh);
         Some(match first.kind() {
@@ -379,7 +391,7 @@ impl Log {
         if after.end == before.end {
             return Some(before.end);
         }
-        if width > ms(refresh) * 3 || width <= 0 {
+        if width > ms(refresh) * 3 || width <= 0 || self.gap.is_between(before.at(), after.at()) {
             return None;
         }
         let grown = i128::from(after.end) - i128::from(before.end);
@@ -389,7 +401,19 @@ impl Log {
 
     /// Between which moments the log grew past `offset`.
     pub fn passed(&self, offset: i64) -> Passed {
-        self.points.passed(offset)
+        match self.points.passed(offset) {
+            Passed::Between {
+                earlier,
+                later,
+                seeded,
+            } => Passed::Between {
+                earlier,
+                later,
+                // As vague as if both were told afterwards: worth a question.
+                seeded: seeded || self.gap.is_between(earlier.0, later.0),
+            },
+            known @ (Passed::Before(_) | Passed::Unknown) => known,
+        }
     }
 
     /// Bytes on the heap, without the allocator's own.

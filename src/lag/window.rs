@@ -273,12 +273,34 @@ impl Window {
         }
     }
 
+    /// The window that held these commits, oldest first. Nothing when no window can have held them:
+    /// negative offsets, or an order that does not rise.
+    pub fn restore(commits: Vec<StoredCommit>) -> Option<Window> {
+        let is_possible = |commit: &StoredCommit| {
+            commit.offset >= 0
+                && commit.order.offset >= 0
+                && commit.order.epoch <= Order::EPOCH_MAX
+                && commit.lag.get().is_none_or(|lag| lag >= 0)
+        };
+        let rises = commits.windows(2).all(|two| two[0].order < two[1].order);
+        (rises && commits.iter().all(is_possible)).then(|| Window::of(commits))
+    }
+
+    /// Forgets the commits older than the first one that `is_kept`.
+    pub fn keep_from(&mut self, is_kept: impl Fn(Order) -> bool) {
+        let older = (0..self.len()).take_while(|&index| !is_kept(self.order(index)));
+        let older = older.count();
+        if older > 0 {
+            self.keep_newest(self.len() - older);
+        }
+    }
+
     /// The window of these commits, oldest first, in the smallest form they fit.
     fn of(rows: Vec<StoredCommit>) -> Window {
         Window(Narrow::of(&rows).map_or_else(|| Form::Wide(rows), Form::Narrow))
     }
 
-    /// Drops the oldest commits; only needed after `intervals` was made smaller.
+    /// Drops the oldest commits.
     fn keep_newest(&mut self, count: usize) {
         *self = Window::of(self.iter().skip(self.len() - count).collect());
     }

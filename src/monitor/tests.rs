@@ -2,9 +2,10 @@ use std::time::Duration;
 
 use super::*;
 use crate::kafka::log_offsets::TopicLog;
-use crate::lag::event::{Commit, PartitionLog, ReaderProgress, TopicsAsked};
+use crate::lag::event::{Commit, PartitionLog, PartitionPosition, ReaderProgress, TopicsAsked};
 use crate::lag::ids::{ClusterName, Order, TopicName};
 use crate::lag::settings::{Limits, Rules, Settings};
+use crate::store::{Store, StoreSettings};
 
 const START: Timestamp = Timestamp::from_secs(1_700_000_000);
 
@@ -140,6 +141,14 @@ impl Stage {
             at: now,
             complete_from: 0,
         });
+        batch.set_position(Some(ReaderPosition {
+            sizes: vec![1],
+            partitions: vec![PartitionPosition {
+                position: order + 1,
+                ..PartitionPosition::default()
+            }],
+            ..ReaderPosition::default()
+        }));
         self.events.send(batch).await.unwrap();
     }
 
@@ -245,4 +254,72 @@ async fn polls_go_on_after_the_clock_was_stepped_back() {
         }
     })
     .await;
+}
+
+/// What is saved belongs to the position that is saved with it; the next process goes on behind it.
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_and_its_position_are_of_one_moment() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("lagline.db");
+    let opened = Store::open(Some(&path), StoreSettings::default()).unwrap();
+    let (writer, loader) = (opened.writer, opened.loader);
+    let threads = [
+        std::thread::spawn(move || writer.run()),
+        std::thread::spawn(move || loader.run()),
+    ];
+    let store = opened.store;
+    let (monitor, mut stage) = stage(TEN);
+    let name = ClusterName::new("c");
+    let every = Duration::from_secs(300);
+    let keeper = Keeper::new(name.clone(), store.clone(), every, Vec::new());
+    let health = stage.health.clone();
+    let saved = || {
+        let found = store.snapshot(&name).unwrap()?;
+        let settings = Settings {
+            rules: Rules::default(),
+            limits: Limits::default(),
+            wanted: Box::new(|_| true),
+        };
+        let mut cluster = found.restore(name.clone(), settings).unwrap();
+        let snapshot = cluster.snapshot();
+        let group = snapshot.groups().next().unwrap();
+        let offset = group.topics[0].slots[0].commits.last().unwrap().offset;
+        Some((found.head.position.partitions[0].position, offset))
+    };
+    let stop = CancellationToken::new();
+    let script = async {
+        stage.fetch().await.send(stage.answer(100)).unwrap();
+        stage.commit(50, 1).await;
+        stage.fetch().await.send(stage.answer(100)).unwrap();
+        stage.latest.changed().await.unwrap();
+        assert_eq!(saved(), None, "not before a beat");
+        stage.clock.set(START.plus(TEN.interval));
+        let beat = stage.beat().await;
+        let fetch = stage.fetch().await;
+        // It arrives too late for the beat, and for what is saved right after it.
+        stage.commit(60, 2).await;
+        fetch.send(stage.answer(100)).unwrap();
+        beat.await.unwrap();
+        while health.borrow().snapshot.saved_at.is_none() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(saved(), Some((2, 50)));
+        assert!(health.borrow().snapshot.bytes > 0);
+        stage.clock.set(START.plus(2 * TEN.interval));
+        stage.commit(70, 3).await;
+        let beat = stage.beat().await;
+        stage.fetch().await.send(stage.answer(100)).unwrap();
+        beat.await.unwrap();
+        assert_eq!(saved(), Some((2, 50)), "five minutes are not over");
+        stage.commit(80, 4).await;
+        stop.cancel();
+    };
+    tokio::join!(monitor.kept_by(Some(keeper)).run(stop.clone()), script);
+    // The writer lives in real time, where this clock does not wait for it: it ends behind the snapshot.
+    store.close().await;
+    assert_eq!(saved(), Some((5, 80)), "all that has arrived when it stops");
+    drop(store);
+    threads
+        .into_iter()
+        .for_each(|thread| thread.join().unwrap());
 }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{ClusterHandle, SinkHandle, State};
 use crate::clock::Timestamp;
 use crate::lag::evaluation::Phase;
+use crate::monitor::{SnapshotHealth, StartKind};
 use crate::sinks::delivery;
 
 /// Always 200: a process that cannot answer is not asked. `status` is `ok` or `degraded`, and every
@@ -65,11 +66,30 @@ fn cluster(handle: &ClusterHandle, now: Timestamp) -> Value {
         "progress": progress,
         "unreachable_s": health.unreachable_since.map(|since| now.ms_since(since).max(0) / 1000),
         "restarts": health.restarts,
+        "start": match &health.start {
+            StartKind::Cold => "cold",
+            StartKind::Warm => "warm",
+            StartKind::Refused(_) => "refused",
+        },
+        "start_refused": match &health.start {
+            StartKind::Refused(reason) => Some(reason),
+            StartKind::Cold | StartKind::Warm => None,
+        },
+        "snapshot": snapshot(&health.snapshot),
         "beat_ms": latest.as_ref().map(|evaluation| evaluation.beat.as_ms()),
         "brokers": summary.and_then(|s| s.brokers),
         "groups": summary.map(|s| s.groups),
         "reader_lag": summary.and_then(|s| s.reader_lag.get()),
         "clock_offset_ms": summary.and_then(|s| s.clock_offset_ms.get()),
+    })
+}
+
+fn snapshot(snapshot: &SnapshotHealth) -> Value {
+    json!({
+        "saved_ms": snapshot.saved_at.map(Timestamp::as_ms),
+        "bytes": snapshot.bytes,
+        "pause_ms": snapshot.pause.as_millis(),
+        "problem": snapshot.problem,
     })
 }
 

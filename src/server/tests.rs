@@ -61,7 +61,7 @@ impl Stage {
                 up: true,
                 reason: None,
                 unreachable_since: None,
-                restarts: 0,
+                ..ClusterHealth::starting(Timestamp::default())
             };
         });
     }

@@ -48,6 +48,9 @@ pub enum StoreError {
     /// zstd has no memory.
     #[error("the store cannot start: {0}")]
     Codec(#[from] super::codec::EncodeError),
+    /// A snapshot is given up; the one before stays.
+    #[error("the snapshot is not saved: {reason}")]
+    Snapshot { reason: String },
     /// The store was closed, or its writer thread has ended.
     #[error("the store is closed")]
     Closed,

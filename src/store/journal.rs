@@ -15,6 +15,7 @@ use super::history;
 use super::holes::PastHole;
 use super::index::Entry;
 use super::schema;
+use super::snapshots::{self, NewSnapshot};
 use crate::clock::Timestamp;
 use crate::lag::evaluation::Status;
 
@@ -78,7 +79,7 @@ fn sql(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-fn unsql(value: i64) -> u64 {
+pub(super) fn unsql(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }
 
@@ -223,6 +224,22 @@ impl Journal {
         for (sink, holes) in write.holes {
             replace_holes(&transaction, sink, holes)?;
         }
+        transaction.commit()
+    }
+
+    /// Writes a cluster's snapshot, and deletes the frames that have to go for it.
+    pub(super) fn write_snapshot(
+        &mut self,
+        snapshot: &NewSnapshot,
+        gone: &[Seq],
+    ) -> Result<(), rusqlite::Error> {
+        let transaction = self
+            .0
+            .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        for seq in gone {
+            delete(&transaction, *seq)?;
+        }
+        snapshots::replace(&transaction, snapshot)?;
         transaction.commit()
     }
 

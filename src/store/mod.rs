@@ -27,6 +27,7 @@ mod reader;
 mod retention;
 pub mod sample;
 mod schema;
+mod snapshots;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -174,6 +175,11 @@ enum Command {
         sinks: Vec<SinkRow>,
         beat: Timestamp,
         reply: oneshot::Sender<Appended>,
+        permit: OwnedSemaphorePermit,
+    },
+    Snapshot {
+        snapshot: snapshots::NewSnapshot,
+        reply: oneshot::Sender<Result<(), StoreError>>,
         permit: OwnedSemaphorePermit,
     },
     Close {

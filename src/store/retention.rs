@@ -41,6 +41,11 @@ impl Budget {
         self.log / 4
     }
 
+    /// Bytes a cluster's snapshot may have: it is one transaction.
+    pub(super) fn snapshot(self) -> u64 {
+        self.log / 2
+    }
+
     /// Bytes in the log after which it is moved into the file.
     pub(super) fn checkpoint(self) -> u64 {
         self.log / 4

@@ -166,6 +166,17 @@ const MIGRATIONS: &[&str] = &[
         PRIMARY KEY (day, cluster, consumer_group, topic, start_s)
     ) STRICT, WITHOUT ROWID;
     ",
+    // 4: what each cluster remembers, for the next start.
+    "
+    -- The pieces of one snapshot a cluster; place 0 is its head.
+    CREATE TABLE snapshot (
+        cluster TEXT NOT NULL,
+        place INTEGER NOT NULL,
+        saved_ms INTEGER NOT NULL,
+        bytes BLOB NOT NULL,
+        PRIMARY KEY (cluster, place)
+    ) STRICT;
+    ",
 ];
 
 /// The version this program writes.

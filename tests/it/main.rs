@@ -40,3 +40,4 @@ mod sink_faults;
 mod sink_points;
 mod start_faults;
 mod start_rule;
+mod warm_start;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use lagline::clock::Timestamp;
 use lagline::kafka::client::{Isolation, KafkaError, KafkaSettings};
-use lagline::kafka::offsets::{OffsetsReader, ReaderStats};
+use lagline::kafka::offsets::{OffsetsReader, ReaderEnd, ReaderStats};
 use lagline::lag::event::{Event, EventBatch, GroupChange, GroupKind, ReaderProgress};
 use lagline::lag::ids::{ClusterName, Order, TopicId};
 use tokio::sync::mpsc::{Receiver, channel};
@@ -101,7 +101,7 @@ impl Seen {
 
 /// A reader on its thread, and what came out of it so far.
 struct Run {
-    thread: Option<JoinHandle<Result<(), KafkaError>>>,
+    thread: Option<JoinHandle<Result<ReaderEnd, KafkaError>>>,
     events: Receiver<EventBatch>,
     stats: Arc<ReaderStats>,
     stop: CancellationToken,

@@ -1,9 +1,9 @@
 //! After any start no group shows WARN or ERR that a process running all along would not show, and
 //! what is really stopped, stalled or falling behind shows it within two beats.
 //!
-//! One lagline runs all along. A second is started later from nothing, a third is killed and
-//! started again from its store, while the consumers of every kind go on. What the later ones say
-//! is held against what the first says at the same moment.
+//! One lagline runs all along. A second is started later from nothing, a third is killed and a fourth
+//! stopped, and both are started again from their stores, while the consumers of every kind go on. What
+//! the later ones say is held against what the first says at the same moment.
 
 mod story;
 
@@ -93,6 +93,7 @@ fn check(version: KafkaVersion, protocols: &[Protocol]) {
     client.create_topic(TOPIC, 4);
     let first = Lagline::watch("c", &kafka.bootstrap());
     let mut third = Lagline::watch("c", &kafka.bootstrap());
+    let mut fourth = Lagline::watch("c", &kafka.bootstrap());
     let story = Story::begin(&client, protocols);
     let names: Vec<(String, Option<&str>)> = protocols
         .iter()
@@ -102,6 +103,7 @@ fn check(version: KafkaVersion, protocols: &[Protocol]) {
         let deleted = story::group(*protocol, "deleted");
         first.until_group("c", &deleted, "is known", |_| true);
         third.until_group("c", &deleted, "is known", |_| true);
+        fourth.until_group("c", &deleted, "is known", |_| true);
     }
     story.delete_the_deleted();
     until_all(&first, &names, |kind, status| match kind {
@@ -109,26 +111,40 @@ fn check(version: KafkaVersion, protocols: &[Protocol]) {
         "revived" => Some("STOP"),
         _ => status,
     });
-    until_all(&third, &names, |kind, status| match kind {
-        "dying" => None,
-        "revived" => Some("STOP"),
-        _ => status,
-    });
+    for later in [&third, &fourth] {
+        until_all(later, &names, |kind, status| match kind {
+            "dying" => None,
+            "revived" => Some("STOP"),
+            _ => status,
+        });
+    }
     third.kill9();
+    fourth.stop();
     story.turn();
     until_all(&first, &names, |_, status| status);
 
     let second = Lagline::watch("c", &kafka.bootstrap());
     third.restart();
-    let mut said: [Said; 3] = Default::default();
+    fourth.restart();
+    let mut said: [Said; 4] = Default::default();
     wait::until("enough beats of every lagline", LIMIT, || {
         said[0].look(&first);
         said[1].look(&second);
         said[2].look(&third);
+        said[3].look(&fourth);
         said.iter().all(|said| said.beats() >= BEATS)
     });
     drop(story);
-    for (which, later) in [("cold", &said[1]), ("warm", &said[2])] {
+    for (lagline, start) in [(&second, "cold"), (&third, "warm"), (&fourth, "warm")] {
+        let health = lagline.cluster_health("c");
+        assert_eq!(health["start"], start, "{health}");
+    }
+    let later = [
+        ("cold", &said[1]),
+        ("killed", &said[2]),
+        ("stopped", &said[3]),
+    ];
+    for (which, later) in later {
         assert_nothing_invented(which, later, &said[0]);
         assert_shown_soon(which, later, &names);
     }

@@ -5,6 +5,8 @@
 //! so that nothing piles up in librdkafka when the asker goes away; dropping [`Questions`] drops the
 //! answers that are still on their way.
 
+mod configs;
+
 use std::ffi::{CString, c_char};
 use std::marker::PhantomData;
 use std::ptr::NonNull;

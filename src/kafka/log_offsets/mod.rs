@@ -29,7 +29,7 @@ use super::ffi::Code;
 use super::ffi::admin::{LOG_END, LOG_START};
 use crate::clock::{Clock, Stopwatch, Timestamp};
 use crate::lag::event::{Connection, LogQuestion, PartitionLog, TopicsAsked};
-use crate::lag::ids::{ClusterName, TopicName};
+use crate::lag::ids::{ClusterName, TopicId, TopicName};
 
 pub mod ask;
 pub mod history;
@@ -113,6 +113,7 @@ pub struct LogOffsets {
     clock: Clock,
     stop: CancellationToken,
     refresh_every: Duration,
+    topics: TopicTracker,
 }
 
 impl LogOffsets {
@@ -131,7 +132,18 @@ impl LogOffsets {
             clock,
             stop,
             refresh_every: REFRESH_EVERY,
+            topics: TopicTracker::default(),
         }
+    }
+
+    /// Takes over the topics that another process has known: what became of them since is told as if
+    /// this one had known them.
+    #[must_use]
+    pub fn knowing(mut self, topics: Vec<(TopicName, Option<TopicId>, i32)>) -> Self {
+        for (topic, id, partitions) in topics {
+            self.topics.take_over(topic, id, partitions);
+        }
+        self
     }
 
     /// Asks for topics and leaders this often instead of every [`REFRESH_EVERY`].
@@ -163,7 +175,7 @@ impl LogOffsets {
             clock: self.clock.clone(),
             stop: self.stop.clone(),
             refresh_every: self.refresh_every,
-            topics: TopicTracker::default(),
+            topics: self.topics,
             layout: Arc::default(),
             asked: TopicsAsked::default(),
             changes: Vec::new(),

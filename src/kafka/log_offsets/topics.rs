@@ -62,6 +62,17 @@ struct Known {
 }
 
 impl TopicTracker {
+    /// Takes over a topic that another process has known.
+    pub fn take_over(&mut self, topic: TopicName, id: Option<TopicId>, partitions: i32) {
+        let known = Known {
+            id,
+            partitions,
+            absences: 0,
+            told: TopicsAsked::default(),
+        };
+        self.0.insert(topic, known);
+    }
+
     /// The known topics, sorted by name.
     pub fn known(&self) -> impl Iterator<Item = &TopicName> {
         self.0.keys()

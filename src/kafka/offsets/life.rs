@@ -7,13 +7,15 @@ use rdkafka::consumer::Consumer;
 
 use super::intake::Intake;
 use super::positions::{Bounds, Positions};
+use super::resume::{Facts, Refusal, Resume, delete_retention};
 use super::rounds::{Answers, Rounds, Said};
-use super::{OffsetsReader, Topic, denied_text};
+use super::{OffsetsReader, PATIENCE, Topic, denied_text};
 use crate::clock::{Stopwatch, Timestamp};
 use crate::kafka::client::{KafkaClient, KafkaError, Start};
 use crate::kafka::ffi::Code;
 use crate::kafka::ffi::admin::{Questions, TopicFacts};
 use crate::kafka::ffi::feed::{Arrival, Feed};
+use crate::lag::event::ReaderPosition;
 use crate::lag::ids::TopicId;
 
 /// How long a batch may take to fill: the delay of a single commit.
@@ -24,12 +26,14 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 const MISSING_ANSWERS: u32 = 3;
 
 /// Why reading came to an end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
     /// Asked to stop, or nobody takes the events any more.
     Stopped,
     /// Another topic stands under the name, or none.
     TopicChanged,
+    /// Another process's position is of no use.
+    Refused(Refusal),
 }
 
 struct Life<'a> {
@@ -49,9 +53,13 @@ struct Life<'a> {
     started: Stopwatch,
     told: Stopwatch,
     is_caught_up: bool,
+    cluster_id: Option<String>,
+    /// Another process's position, until the topic is known to be the same.
+    resume: Option<Resume>,
 }
 
-/// Reads the topic, blocking.
+/// Reads the topic, blocking: its life of this number, from where another process has stopped or from
+/// its beginning.
 ///
 /// # Errors
 /// When librdkafka does not take the topic's name.
@@ -59,9 +67,16 @@ pub(super) fn read(
     reader: &OffsetsReader,
     client: &KafkaClient,
     topic: Topic,
-    life: u8,
+    (life, resume): (u8, Option<Resume>),
 ) -> Result<Ended, KafkaError> {
     let name = &reader.settings.offsets_topic;
+    let positions = match &resume {
+        None => None,
+        Some(resume) => match begin_at(reader, client, resume) {
+            Ok(positions) => Some(positions),
+            Err(refusal) => return Ok(Ended::Refused(refusal)),
+        },
+    };
     let feed = Feed::new(client.client(), name).ok_or_else(|| KafkaError::Setting {
         property: "offsets_topic".to_owned(),
         reason: format!("{name:?} cannot be the name of a topic"),
@@ -73,7 +88,7 @@ pub(super) fn read(
         client,
         feed,
         rounds: Rounds::new(client, questions, name, topic.broker),
-        positions: Positions::new(life, topic.partitions, from_end),
+        positions: positions.unwrap_or_else(|| Positions::new(life, topic.partitions, from_end)),
         intake: Intake::default(),
         topic_id: None,
         missing: 0,
@@ -83,8 +98,21 @@ pub(super) fn read(
         started: Stopwatch::start(),
         told: Stopwatch::start(),
         is_caught_up: false,
+        cluster_id: client.client().fetch_cluster_id(PATIENCE),
+        resume,
     };
     Ok(life.run())
+}
+
+/// Where another process has stopped, when that is not too long ago.
+fn begin_at(
+    reader: &OffsetsReader,
+    client: &KafkaClient,
+    resume: &Resume,
+) -> Result<Positions, Refusal> {
+    let retention = delete_retention(client, &reader.settings.offsets_topic);
+    resume.check_age(retention, reader.clock.now())?;
+    Positions::resume(&resume.position).ok_or(Refusal::Impossible)
 }
 
 impl Life<'_> {
@@ -159,7 +187,7 @@ impl Life<'_> {
                 let topic = &self.reader.settings.offsets_topic;
                 self.reader.set_problem(Some(denied_text(topic)));
             }
-            Said::Bounds(bounds) => self.place(&bounds),
+            Said::Bounds(bounds) => return self.place(&bounds).err().map(Ended::Refused),
             Said::Nothing(code) => self.reader.set_problem(Some(self.silence(code))),
         }
         None
@@ -168,6 +196,16 @@ impl Life<'_> {
     fn hear_topic(&mut self, facts: &TopicFacts) -> Option<Ended> {
         self.missing = 0;
         let partitions = facts.partitions;
+        if let Some(resume) = self.resume.take() {
+            let found = Facts {
+                cluster_id: self.cluster_id.clone(),
+                topic_id: facts.id,
+                partitions,
+            };
+            if let Err(refusal) = resume.check_topic(&found) {
+                return Some(Ended::Refused(refusal));
+            }
+        }
         let is_other = matches!((self.topic_id, facts.id), (Some(old), Some(new)) if old != new);
         if is_other || partitions < self.positions.count() {
             return Some(Ended::TopicChanged);
@@ -187,7 +225,7 @@ impl Life<'_> {
     }
 
     /// Starts what can be started, and tells how far every partition is whose bounds are known.
-    fn place(&mut self, answers: &Answers) {
+    fn place(&mut self, answers: &Answers) -> Result<(), Refusal> {
         let mut answered = vec![false; answers.partitions.len()];
         for ((partition, answer), known) in (0..).zip(&answers.partitions).zip(&mut answered) {
             let (Some(start), Some(end)) = (answer.start, answer.end) else {
@@ -199,6 +237,9 @@ impl Life<'_> {
                 end,
                 recent: answer.recent,
             };
+            if let Some(refusal) = self.positions.refusal(partition, bounds) {
+                return Err(refusal);
+            }
             let begin = self.positions.answered(partition, answer.asked, bounds);
             if let Some(begin) = begin
                 && let Err(code) = self.feed.start(begin.partition, begin.offset)
@@ -218,6 +259,7 @@ impl Life<'_> {
             self.client.context().clear_reason();
         }
         self.reader.set_problem(self.problem(answers, &answered));
+        Ok(())
     }
 
     fn problem(&self, answers: &Answers, answered: &[bool]) -> Option<String> {
@@ -252,9 +294,14 @@ impl Life<'_> {
         if !self.is_caught_up && self.positions.is_caught_up() {
             self.is_caught_up = true;
             let cluster = self.reader.cluster.as_str();
+            let is_whole = self.positions.is_from_the_start();
             let records = self.reader.stats.counts().records + self.intake.counts.records;
             let seconds = self.started.elapsed().as_secs_f32();
-            tracing::info!(cluster, records, seconds, "read the whole offsets topic");
+            let what = match is_whole {
+                true => "read the whole offsets topic",
+                false => "read what is new in the offsets topic",
+            };
+            tracing::info!(cluster, records, seconds, "{what}");
         }
     }
 
@@ -267,7 +314,21 @@ impl Life<'_> {
         if self.intake.events.is_empty() {
             return true;
         }
-        let events = std::mem::take(&mut self.intake.events);
+        let mut events = std::mem::take(&mut self.intake.events);
+        events.set_position(self.position());
         self.reader.out.blocking_send(events).is_ok()
+    }
+
+    /// Where another process could go on. Not before everything was read once: until then it would
+    /// save no time.
+    fn position(&self) -> Option<ReaderPosition> {
+        if !self.is_caught_up {
+            return None;
+        }
+        Some(ReaderPosition {
+            cluster_id: self.cluster_id.clone(),
+            topic_id: self.topic_id,
+            ..self.positions.position()?
+        })
     }
 }

@@ -14,8 +14,9 @@
 //!
 //! The three, in this order, make up the epoch in 8, 4 and 12 bits; larger is newer.
 
+use super::resume::Refusal;
 use crate::clock::Timestamp;
-use crate::lag::event::ReaderProgress;
+use crate::lag::event::{PartitionPosition, ReaderPosition, ReaderProgress};
 use crate::lag::ids::{Order, coordinator_partition};
 
 /// All partitions of one life of the topic.
@@ -32,6 +33,8 @@ pub(super) struct Positions {
 #[derive(Clone, Debug, Default)]
 struct Place {
     reading: Option<Reading>,
+    /// Where another process has stopped; until the partition's bounds are known.
+    resume: Option<PartitionPosition>,
     truncations: u16,
     /// What the last progress event said.
     told: Option<(i64, i64, bool)>,
@@ -47,7 +50,14 @@ struct Reading {
     caught_up: bool,
     /// The position is not in the log any more: fetching must be started again elsewhere.
     is_lost: bool,
+    /// Missing offsets in a row that are no gap.
+    tolerated: i64,
 }
+
+/// A transaction's marker takes an offset of its own. To a reader from the start that is a gap like
+/// any other, because where the compacted part ends is not known. Behind the position of another
+/// process only what was compacted meanwhile is missing, and that comes in longer stretches.
+const MARKER: i64 = 1;
 
 /// Fetch `partition` from `offset` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +91,67 @@ impl Positions {
         };
         positions.grow(partitions);
         positions
+    }
+
+    /// Goes on where another process has stopped; nothing when it cannot have stopped there.
+    pub(super) fn resume(position: &ReaderPosition) -> Option<Self> {
+        let rises = position.sizes.windows(2).all(|two| two[0] < two[1]);
+        let count = usize::try_from(*position.sizes.last()?).ok()?;
+        if !rises || *position.sizes.first()? <= 0 || count != position.partitions.len() {
+            return None;
+        }
+        let places = position.partitions.iter().map(|at| Place {
+            resume: Some(*at),
+            truncations: at.truncations,
+            ..Place::default()
+        });
+        Some(Self {
+            life: position.life,
+            sizes: position.sizes.clone(),
+            places: places.collect(),
+            from_end: false,
+        })
+    }
+
+    /// Where the reader stands; nothing while some partition is not being read.
+    pub(super) fn position(&self) -> Option<ReaderPosition> {
+        let partitions = self.places.iter().map(|place| {
+            let reading = place.reading.as_ref().filter(|now| !now.is_lost)?;
+            Some(PartitionPosition {
+                position: reading.position,
+                complete_from: reading.complete_from,
+                truncations: place.truncations,
+            })
+        });
+        Some(ReaderPosition {
+            cluster_id: None,
+            topic_id: None,
+            life: self.life,
+            sizes: self.sizes.clone(),
+            partitions: partitions.collect::<Option<_>>()?,
+        })
+    }
+
+    /// Whether another process cannot have stopped where it says: what stands there now, and
+    /// in what order, is not what it has read.
+    pub(super) fn refusal(&self, partition: i32, bounds: Bounds) -> Option<Refusal> {
+        let place = self.places.get(usize::try_from(partition).ok()?)?;
+        let position = place.resume.as_ref()?.position;
+        if position > bounds.end {
+            Some(Refusal::BeyondEnd {
+                partition,
+                position,
+                end: bounds.end,
+            })
+        } else if position < bounds.start {
+            Some(Refusal::BeforeStart {
+                partition,
+                position,
+                start: bounds.start,
+            })
+        } else {
+            None
+        }
     }
 
     /// How many partitions the topic has.
@@ -117,9 +188,7 @@ impl Positions {
         let Some(reading) = self.reading(partition) else {
             return false;
         };
-        if offset > reading.position {
-            reading.complete_from = offset;
-        }
+        reading.note_gap(offset);
         reading.position = offset + 1;
         reading.catch_up()
     }
@@ -130,7 +199,7 @@ impl Positions {
             return false;
         };
         if offset > reading.position {
-            reading.complete_from = offset;
+            reading.note_gap(offset);
             reading.position = offset;
         }
         let was_caught_up = std::mem::replace(&mut reading.caught_up, true);
@@ -167,14 +236,17 @@ impl Positions {
         let from_end = self.from_end;
         let place = self.places.get_mut(usize::try_from(partition).ok()?)?;
         let Some(reading) = &mut place.reading else {
-            let from = if from_end { bounds.end } else { bounds.start };
+            let begin = if from_end { bounds.end } else { bounds.start };
+            let resume = place.resume.take();
+            let from = resume.map_or(begin, |at| at.position);
             place.reading = Some(Reading {
                 from,
                 position: from,
-                complete_from: from,
+                complete_from: resume.map_or(from, |at| at.complete_from.min(from)),
                 end: bounds.end,
                 caught_up: from >= bounds.end,
                 is_lost: false,
+                tolerated: resume.map_or(0, |_| MARKER),
             });
             return Some(Begin {
                 partition,
@@ -221,6 +293,14 @@ impl Positions {
                 at: now,
             });
         }
+    }
+
+    /// Whether no other process had begun.
+    pub(super) fn is_from_the_start(&self) -> bool {
+        let reading = |place: &Place| place.reading.as_ref().map(|reading| reading.tolerated);
+        self.places
+            .iter()
+            .all(|place| reading(place) != Some(MARKER))
     }
 
     /// Whether every partition has caught up.
@@ -274,6 +354,13 @@ impl Place {
 }
 
 impl Reading {
+    /// The next record stands at `offset`.
+    fn note_gap(&mut self, offset: i64) {
+        if offset.saturating_sub(self.position) > self.tolerated {
+            self.complete_from = offset;
+        }
+    }
+
     fn catch_up(&mut self) -> bool {
         if self.caught_up {
             self.end = self.end.max(self.position);

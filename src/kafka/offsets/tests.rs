@@ -17,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 
 /// A reader on its thread, and what came out of it.
 struct Run {
-    thread: std::thread::JoinHandle<Result<(), KafkaError>>,
+    thread: std::thread::JoinHandle<Result<ReaderEnd, KafkaError>>,
     events: Receiver<EventBatch>,
     stats: Arc<ReaderStats>,
     stop: CancellationToken,

@@ -38,6 +38,14 @@ impl Default for Minute {
 }
 
 impl BrokerClock {
+    /// What another process has measured.
+    pub(super) fn restore(offset_ms: Option<i64>) -> BrokerClock {
+        BrokerClock {
+            said: offset_ms,
+            ..BrokerClock::default()
+        }
+    }
+
     /// Takes note of a commit that became the newest of its window.
     pub(super) fn note(&mut self, stamped: Timestamp, now: Timestamp) {
         let number = now.as_ms().div_euclid(MINUTE_MS);

@@ -74,10 +74,13 @@ impl Cluster {
             if !group.is_shown() {
                 continue;
             }
-            if group.known.is_none() && !self.remembered.is_empty() {
-                let remembered = self.remembered.remove(group.id.as_str());
+            if !self.remembered.is_empty()
+                && let Some((status, at)) = self.remembered.remove(group.id.as_str())
                 // What has committed since may have recovered.
-                group.known = remembered.filter(|(_, at)| group.last_commit <= *at);
+                && group.last_commit <= at
+                && group.known.is_none_or(|(_, known_at)| known_at < at)
+            {
+                group.known = Some((status, at));
             }
             let rules = &self.settings.rules;
             let patience = super::patience(rules);
@@ -255,18 +258,21 @@ fn settle_status(
     is_warming: bool,
     is_held: bool,
 ) -> Status {
+    let partitions = topics.iter().flat_map(|topic| &topic.partitions);
+    let judged = group_status(partitions.map(PartitionEvaluation::status));
     if is_warming {
-        return match group.known {
+        let remembered = match group.known {
             // What has committed since may have recovered: that it has not is not known yet.
             Some((status, at)) if is_recent(at, beat.past.now) && group.last_commit <= at => status,
             _ => Status::Ok,
         };
+        // The partitions that need no answer are judged already.
+        return remembered.max(judged);
     }
     if is_held && (beat.is_blind || group.last.is_none()) {
         return group.known.map_or(Status::Ok, |(status, _)| status);
     }
-    let partitions = topics.iter().flat_map(|topic| &topic.partitions);
-    group_status(partitions.map(PartitionEvaluation::status))
+    judged
 }
 
 fn is_recent(at: Timestamp, now: Timestamp) -> bool {

@@ -42,6 +42,27 @@ enum Told {
     },
 }
 
+/// What is kept of a [`Membership`] between two processes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SavedMembership {
+    pub kind: GroupKind,
+    pub protocol_type: Arc<str>,
+    /// Of the last record about it.
+    pub order: Order,
+    /// Sorted by member id; owners of partitions are places in this list.
+    pub shown: Arc<[Member]>,
+    /// What each member of a group told that is not classic.
+    pub joined: Option<Vec<SavedJoined>>,
+}
+
+/// What one member of a group told that is not classic.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SavedJoined {
+    pub member_id: Box<str>,
+    pub member: Option<Member>,
+    pub assigned: Vec<(TopicId, i32)>,
+}
+
 #[derive(Debug, Default)]
 struct Joined {
     member: Option<Member>,
@@ -70,6 +91,54 @@ impl Default for Membership {
 }
 
 impl Membership {
+    /// The membership as plain data. What is not shown yet must have been settled.
+    pub(super) fn save(&self) -> SavedMembership {
+        let joined = match &self.told {
+            Told::Shown | Told::Classic(_) => None,
+            Told::Members { members, .. } => Some(
+                members
+                    .iter()
+                    .map(|(id, joined)| SavedJoined {
+                        member_id: id.clone(),
+                        member: joined.member.clone(),
+                        assigned: joined.assigned.clone(),
+                    })
+                    .collect(),
+            ),
+        };
+        SavedMembership {
+            kind: self.kind,
+            protocol_type: Arc::clone(&self.protocol_type),
+            order: self.order,
+            shown: Arc::clone(&self.shown),
+            joined,
+        }
+    }
+
+    /// The membership that was saved.
+    pub(super) fn restore(saved: SavedMembership) -> Membership {
+        let told = match saved.joined {
+            None => Told::Shown,
+            Some(joined) => Told::Members {
+                members: joined
+                    .into_iter()
+                    .map(|one| {
+                        let (member, assigned) = (one.member, one.assigned);
+                        (one.member_id, Joined { member, assigned })
+                    })
+                    .collect(),
+                is_new: true,
+            },
+        };
+        Membership {
+            kind: saved.kind,
+            protocol_type: saved.protocol_type,
+            shown: saved.shown,
+            order: saved.order,
+            told,
+        }
+    }
+
     /// Whether the group has members.
     pub(super) fn is_inhabited(&self) -> bool {
         match &self.told {

@@ -167,6 +167,13 @@ impl Readers {
             .and_then(|reader| reader.told)
             .is_some_and(|told| told.complete_from > 0)
     }
+
+    /// Where a cluster that was restored went on reading, when compaction may have taken commits
+    /// behind it.
+    pub(super) fn is_cut_behind(&self, partition: i32) -> Option<i64> {
+        let told = self.at(partition)?.told?;
+        (told.complete_from > told.from).then_some(told.from)
+    }
 }
 
 impl Cluster {

@@ -152,8 +152,11 @@ impl Past<'_> {
         if let Some(mut at) = log.last_missed_poll(refresh)
             && !log.is_ring_complete(intervals)
         {
+            let made = log.polls_beside_gap(refresh);
             for _ in 0..intervals.min(POINTS_MAX / 2) {
-                into.push(self.broker_clock(at));
+                if !made.contains(&at) {
+                    into.push(self.broker_clock(at));
+                }
                 at = at.minus(refresh);
             }
         }
@@ -180,16 +183,20 @@ impl Cluster {
         let partitions = self.readers.len();
         for group in self.groups.iter_mut() {
             let coordinator = group.coordinator(partitions);
+            let cut = Cut {
+                everywhere: !self.is_restored && self.readers.is_cut(coordinator),
+                behind: match self.is_restored {
+                    true => self.readers.is_cut_behind(coordinator),
+                    false => None,
+                },
+            };
             for used in &mut group.topics {
                 used.slots.shrink_to_fit();
                 for (partition, slot) in used.slots.iter_mut().enumerate() {
                     if slot.window.is_empty() {
                         continue;
                     }
-                    if slot.window.len() < past.rules.intervals && self.readers.is_cut(coordinator)
-                    {
-                        slot.marks.set(Marks::CUT);
-                    }
+                    cut.mark(slot, past.rules.intervals);
                     if let Some(log) = self.topics.log(used.topic, partition) {
                         past.fill(slot, log);
                     }
@@ -302,11 +309,41 @@ impl Cluster {
             .map(|&(at, end)| (own_clock(at, offset), end))
             .collect();
         let last_missed = log.last_missed_poll(refresh);
+        let made = log.polls_beside_gap(refresh);
         // The moments asked for because no poll was made then.
-        let stands_for_a_poll =
-            |at: Timestamp| last_missed.is_some_and(|last| at <= last) && at == at.aligned(refresh);
+        let stands_for_a_poll = |at: Timestamp| {
+            last_missed.is_some_and(|last| at <= last)
+                && at == at.aligned(refresh)
+                && !made.contains(&at)
+        };
         log.seed(&own, stands_for_a_poll, refresh, now, rules.intervals);
         Applied::Noted
+    }
+}
+
+/// What compaction may have taken from the windows of one partition of the offsets topic.
+struct Cut {
+    /// The part of the topic that was read has gaps, and no process knew it before.
+    everywhere: bool,
+    /// The part behind this offset has.
+    behind: Option<i64>,
+}
+
+impl Cut {
+    fn mark(&self, slot: &mut Slot, intervals: usize) {
+        let mut is_cut = self.everywhere;
+        if let Some(from) = self.behind
+            && let Some(newest) = slot.window.last()
+            && newest.order.offset >= from
+        {
+            // What stands between the restored commits and the new ones is not known: only the new
+            // ones follow each other.
+            slot.window.keep_from(|order| order.offset >= from);
+            is_cut = true;
+        }
+        if is_cut && slot.window.len() < intervals {
+            slot.marks.set(Marks::CUT);
+        }
     }
 }
 

@@ -85,6 +85,16 @@ impl Marks {
         self.0 & mark.0 != 0
     }
 
+    pub(super) fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// Nothing when a bit is no mark.
+    pub(super) fn from_bits(bits: u8) -> Option<Marks> {
+        let all = Self::GAPS.0 | Self::SEEDED.0 | Self::CUT.0;
+        (bits & !all == 0).then_some(Marks(bits))
+    }
+
     pub(super) fn set(&mut self, mark: Marks) {
         self.0 |= mark.0;
     }
@@ -380,6 +390,16 @@ impl Topics {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Topic> {
         self.slab.iter().flatten()
+    }
+
+    /// Indexes sorted by name.
+    pub(super) fn sorted(&self) -> Vec<TopicIndex> {
+        let indexed = (0..).map(TopicIndex).zip(&self.slab);
+        let mut sorted: Vec<_> = indexed
+            .filter_map(|(index, topic)| Some((&topic.as_ref()?.name, index)))
+            .collect();
+        sorted.sort_unstable();
+        sorted.into_iter().map(|(_, index)| index).collect()
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Topic> {

@@ -1,8 +1,10 @@
 //! Scripts: one line tells what happens, one what is seen.
 
+mod impossible;
 mod measured;
 mod memberships;
 mod removal;
+mod restored;
 mod script;
 mod starts;
 mod total;

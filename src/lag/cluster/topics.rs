@@ -75,7 +75,7 @@ impl Cluster {
             };
             let offsets = (valid(told.start), valid(told.end));
             let purpose = match poll {
-                true if !is_loaded && log.told_at().is_none() => Purpose::Start,
+                true if !is_loaded && log.is_untold() => Purpose::Start,
                 true => Purpose::Poll,
                 false => Purpose::Beat,
             };

@@ -24,7 +24,7 @@ impl Kind {
         matches!(self, Kind::Seed | Kind::SeedPoll)
     }
 
-    fn is_ring(self) -> bool {
+    pub(super) fn is_ring(self) -> bool {
         matches!(self, Kind::Poll | Kind::SeedPoll)
     }
 }
@@ -118,15 +118,29 @@ impl Points {
         }
     }
 
-    /// The last `intervals` points that count as polls.
-    pub(super) fn ring(&self, intervals: usize) -> Ring {
+    /// These points, if they can have been such a list.
+    pub(super) fn restore(points: Vec<Point>) -> Option<Points> {
+        let in_order = points
+            .windows(2)
+            .all(|w| w[0].at() <= w[1].at() && w[0].end <= w[1].end);
+        let is_possible = in_order && points.first().is_none_or(|oldest| oldest.end >= 0);
+        is_possible.then_some(Points(points))
+    }
+
+    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = Point> {
+        self.0.iter().copied()
+    }
+
+    /// The last `intervals` points that count as polls; none before `since`.
+    pub(super) fn ring(&self, intervals: usize, since: Timestamp) -> Ring {
         let mut ring = Ring {
             from: self.0.len(),
             len: 0,
             min: i64::MAX,
             rate: MaybeF32::NONE,
         };
-        for (index, point) in self.0.iter().enumerate().rev() {
+        let points = self.0.iter().enumerate().rev();
+        for (index, point) in points.take_while(|(_, point)| point.at() >= since) {
             if point.kind().is_ring() {
                 ring.from = index;
                 ring.min = point.end;

@@ -67,6 +67,7 @@ async fn stage(evaluation: Arc<Evaluation>) -> Stage {
         reason: None,
         unreachable_since: None,
         restarts: 0,
+        ..ClusterHealth::starting(now)
     };
     let (known, prod) = cluster("prod", running);
     let (unknown, _) = cluster("empty", ClusterHealth::starting(now));

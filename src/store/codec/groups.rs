@@ -158,12 +158,7 @@ pub(super) fn encode(
 }
 
 fn group_flags(group: &GroupEvaluation) -> u8 {
-    let kind = match group.kind {
-        GroupKind::Classic => 0,
-        GroupKind::Consumer => 1,
-        GroupKind::Share => 2,
-        GroupKind::Streams => 3,
-    };
+    let kind = group.kind.code();
     group.status.code() | u8::from(group.stale) << 3 | u8::from(group.warming) << 4 | kind << 5
 }
 
@@ -366,13 +361,8 @@ fn decode_group(
         stale: flags & 8 != 0,
         warming: flags & 16 != 0,
         complete,
-        kind: match flags >> 5 {
-            0 => GroupKind::Classic,
-            1 => GroupKind::Consumer,
-            2 => GroupKind::Share,
-            3 => GroupKind::Streams,
-            _ => return Err(Malformed("a group is of a kind that does not exist")),
-        },
+        kind: GroupKind::from_code(flags >> 5)
+            .ok_or(Malformed("a group is of a kind that does not exist"))?,
         protocol_type,
         members,
         topics,

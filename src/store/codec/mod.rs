@@ -13,6 +13,7 @@ pub(super) mod bytes;
 mod groups;
 pub(super) mod head;
 mod part;
+pub mod snapshot;
 mod stored;
 #[cfg(test)]
 mod tests;
@@ -349,7 +350,13 @@ impl Decoder {
                 let rows = head.rows;
                 (self.decode_evaluation(head, beat, rest, names)?, rows)
             }
-            Kind::SinksHead | Kind::Groups | Kind::Topics | Kind::Changes => {
+            Kind::SinksHead
+            | Kind::Groups
+            | Kind::Topics
+            | Kind::Changes
+            | Kind::SnapshotHead
+            | Kind::SnapshotTopics
+            | Kind::SnapshotGroups => {
                 return Err(Broken::new(0, "it is not the head of a frame"));
             }
         };
@@ -406,6 +413,9 @@ impl Decoder {
                 Kind::Groups => return Err(Broken::new(place, "groups behind other pieces")),
                 Kind::EvaluationHead | Kind::SinksHead => {
                     return Err(Broken::new(place, "a second head"));
+                }
+                Kind::SnapshotHead | Kind::SnapshotTopics | Kind::SnapshotGroups => {
+                    return Err(Broken::new(place, "a piece of a snapshot"));
                 }
             }
         }

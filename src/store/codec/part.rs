@@ -25,6 +25,9 @@ pub enum Kind {
     Groups = 2,
     Topics = 3,
     Changes = 4,
+    SnapshotHead = 5,
+    SnapshotTopics = 6,
+    SnapshotGroups = 7,
 }
 
 impl Kind {
@@ -35,6 +38,9 @@ impl Kind {
             2 => Kind::Groups,
             3 => Kind::Topics,
             4 => Kind::Changes,
+            5 => Kind::SnapshotHead,
+            6 => Kind::SnapshotTopics,
+            7 => Kind::SnapshotGroups,
             _ => return None,
         })
     }

@@ -7,6 +7,7 @@
 
 mod flush;
 mod seal;
+mod snapshots;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -153,6 +154,17 @@ impl Writer {
                 Ok(Command::Seal { work, reply }) => {
                     // The sealer may be gone; what was written it finds when it starts again.
                     reply.send(self.seal(&work)).ok();
+                    self.tidy();
+                }
+                Ok(Command::Snapshot {
+                    snapshot,
+                    reply,
+                    permit,
+                }) => {
+                    let saved = self.save_snapshot(&snapshot);
+                    drop(permit);
+                    // A monitor that is gone will not save again.
+                    reply.send(saved).ok();
                     self.tidy();
                 }
                 Ok(Command::Close { reply, permit }) => {

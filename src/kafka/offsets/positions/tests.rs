@@ -368,3 +368,127 @@ fn numbers_that_cannot_be_are_survived() {
         positions.order(partition, 0, "g");
     }
 }
+
+/// A reader that goes on at 20, in a partition that had been truncated once.
+fn resumed() -> Positions {
+    let position = ReaderPosition {
+        life: 3,
+        sizes: vec![1],
+        partitions: vec![PartitionPosition {
+            position: 20,
+            complete_from: 15,
+            truncations: 1,
+        }],
+        ..ReaderPosition::default()
+    };
+    Positions::resume(&position).expect("a possible position")
+}
+
+#[test]
+fn goes_on_where_another_process_has_stopped() {
+    let mut positions = resumed();
+    assert!(positions.is_waiting() && !positions.is_caught_up());
+    assert_eq!(positions.position(), None, "nothing is read yet");
+    assert_eq!(positions.refusal(0, bounds(5, 25)), None);
+    let begin = positions.answered(0, None, bounds(5, 25));
+    let expected = Begin {
+        partition: 0,
+        offset: 20,
+    };
+    assert_eq!(begin, Some(expected));
+    let first = only(&mut positions);
+    assert_eq!((first.from, first.position, first.end), (20, 20, 25));
+    assert_eq!(first.complete_from, 15, "as the other one had seen it");
+    assert_eq!(
+        positions.order(0, 20, "g"),
+        Order {
+            epoch: 3 << 16 | 1 << 12 | 1,
+            offset: 20
+        },
+        "the same order of commits"
+    );
+    assert!((20..24).all(|offset| !positions.passed(0, offset)));
+    assert!(positions.passed(0, 24), "caught up at the end seen then");
+    let left = positions.position().expect("it is read");
+    assert_eq!(left.partitions[0].position, 25);
+    assert_eq!((left.life, left.sizes), (3, vec![1]));
+    positions.lost(0);
+    assert_eq!(positions.position(), None, "nobody could go on there");
+}
+
+#[test]
+fn what_a_position_must_be_in() {
+    for (start, end, expected) in [
+        (5, 25, None),
+        (20, 20, None),
+        (0, 20, None),
+        (20, 25, None),
+        (
+            5,
+            19,
+            Some(Refusal::BeyondEnd {
+                partition: 0,
+                position: 20,
+                end: 19,
+            }),
+        ),
+        (
+            21,
+            25,
+            Some(Refusal::BeforeStart {
+                partition: 0,
+                position: 20,
+                start: 21,
+            }),
+        ),
+    ] {
+        let refusal = resumed().refusal(0, bounds(start, end));
+        assert_eq!(refusal, expected, "{start} to {end}");
+    }
+    // A reader from the beginning has nothing to refuse.
+    assert_eq!(Positions::new(0, 1, false).refusal(0, bounds(5, 6)), None);
+    let mut begun = resumed();
+    begun.answered(0, None, bounds(5, 25));
+    assert_eq!(begun.refusal(0, bounds(21, 25)), None, "lost, not refused");
+}
+
+#[test]
+fn a_position_that_no_reader_has_left_is_refused() {
+    let position = |sizes: &[i32], partitions: usize| ReaderPosition {
+        sizes: sizes.to_vec(),
+        partitions: vec![PartitionPosition::default(); partitions],
+        ..ReaderPosition::default()
+    };
+    for (sizes, partitions, is_fine) in [
+        (&[1][..], 1, true),
+        (&[1, 3], 3, true),
+        (&[], 0, false),
+        (&[0], 0, false),
+        (&[-1, 2], 2, false),
+        (&[3, 1], 1, false),
+        (&[2, 2], 2, false),
+        (&[3], 2, false),
+        (&[i32::MAX], 0, false),
+    ] {
+        let resumed = Positions::resume(&position(sizes, partitions));
+        assert_eq!(resumed.is_some(), is_fine, "{sizes:?} {partitions}");
+    }
+}
+
+#[test]
+fn behind_another_process_a_transactions_marker_is_no_gap() {
+    for (why, offsets, complete_from) in [
+        ("all there", &[20, 21][..], 15),
+        ("a marker at 21", &[20, 22], 15),
+        ("two markers, apart", &[20, 22, 24], 15),
+        ("compacted", &[20, 23], 23),
+        ("compacted right behind the position", &[23, 24], 23),
+    ] {
+        let mut positions = resumed();
+        positions.answered(0, None, bounds(5, 100));
+        for offset in offsets {
+            positions.passed(0, *offset);
+        }
+        assert_eq!(only(&mut positions).complete_from, complete_from, "{why}");
+    }
+}

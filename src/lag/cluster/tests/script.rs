@@ -27,6 +27,7 @@
 
 use crate::clock::Timestamp;
 use crate::lag::cluster::Cluster;
+use crate::lag::cluster::snapshot::Restoring;
 use crate::lag::evaluation::{Evaluation, Phase, Status};
 use crate::lag::event::{
     Applied, Commit, Event, GroupChange, GroupKind, LogQuestion, MemberChange, PartitionLog,
@@ -119,6 +120,24 @@ impl Player {
             order: 0,
             tells_progress: false,
         }
+    }
+
+    /// Goes on in another process, from what this one remembers.
+    pub(super) fn restart(&mut self) {
+        let settings = Settings {
+            rules: self.cluster.settings.rules.clone(),
+            limits: self.cluster.settings.limits,
+            wanted: Box::new(|_| true),
+        };
+        let snapshot = self.cluster.snapshot();
+        let mut restoring = Restoring::new(ClusterName::new("c"), settings, None);
+        for topic in snapshot.topics() {
+            restoring.topic(&topic).unwrap();
+        }
+        for group in snapshot.groups() {
+            restoring.group(group).unwrap();
+        }
+        self.cluster = restoring.finish();
     }
 
     pub(super) fn play(&mut self, script: &str) {
