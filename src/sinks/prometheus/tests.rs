@@ -86,8 +86,7 @@ async fn a_login_in_the_address_is_sent_and_not_shown() {
     assert_eq!(sent.as_deref(), Some("Basic bWU6aHVudGVyMg=="));
 }
 
-/// Statuses and texts: Prometheus 2.42 (measured), Mimir's and Cortex' ids from their
-/// documentation.
+/// Statuses and texts: Prometheus 2.42, measured; those of Mimir and Cortex are not.
 #[tokio::test]
 async fn refused_samples_are_looked_for_by_halves_whatever_the_status() {
     for (status, body, kind) in [
