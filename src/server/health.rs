@@ -87,8 +87,8 @@ fn cluster(handle: &ClusterHandle, now: Timestamp) -> Value {
 fn snapshot(snapshot: &SnapshotHealth) -> Value {
     json!({
         "saved_ms": snapshot.saved_at.map(Timestamp::as_ms),
-        "bytes": snapshot.bytes,
-        "pause_ms": snapshot.pause.as_millis(),
+        "bytes": snapshot.saved_at.map(|_| snapshot.bytes),
+        "pause_ms": snapshot.saved_at.map(|_| snapshot.pause.as_millis()),
         "problem": snapshot.problem,
     })
 }
