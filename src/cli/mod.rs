@@ -6,9 +6,11 @@
 mod check;
 mod dead_letters;
 mod demo;
+mod export;
 mod groups;
 mod http;
 mod output;
+mod past;
 mod progress;
 mod run;
 
@@ -74,6 +76,18 @@ enum Command {
   lagline dead-letters replay influx --config lagline.toml
   lagline dead-letters drop influx --config lagline.toml")]
     DeadLetters(dead_letters::DeadLettersArguments),
+    /// Write history to a file or to standard output
+    #[command(
+        after_help = "Every beat that is kept: measurements of groups, of their topics and partitions, and topics' own
+offsets, as sinks get them. It works beside a running lagline. Cluster by cluster and hour by hour;
+the lines of one series are in the order of time.
+
+Examples:
+  lagline export --config lagline.toml --from -6h --group payments > payments.csv
+  lagline export --config lagline.toml --from 2026-01-31T00:00:00Z --to 2026-02-01T00:00:00Z --format jsonl
+  lagline export --store /var/lib/lagline/lagline.db --measurement group --output groups.csv"
+    )]
+    Export(export::ExportArguments),
     /// About the configuration
     Config {
         #[command(subcommand)]
@@ -152,6 +166,7 @@ pub fn main() -> ExitCode {
         Command::Demo(command) => demo::run(&command, &arguments.log),
         Command::Groups(command) => groups::run(&command),
         Command::DeadLetters(command) => dead_letters::run(&command, &arguments.log),
+        Command::Export(command) => export::run(&command, &arguments.log),
         Command::Config {
             command: ConfigCommand::Example,
         } => output::print(config::EXAMPLE),
@@ -184,4 +199,23 @@ fn load(argument: &ConfigArgument) -> Result<Config, Failure> {
         &env,
         &read,
     )?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn help_is_as_agreed(name: &str) {
+        let mut all = Arguments::command();
+        let command = all.find_subcommand_mut(name).unwrap();
+        let help = command.clone().term_width(100).render_long_help();
+        let path = format!("tests/golden/cli/{name}-help.txt");
+        crate::golden::check(&path, &help.to_string());
+    }
+
+    #[test]
+    fn export_says_what_it_does() {
+        help_is_as_agreed("export");
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::clock::Timestamp;
+
 /// Reads a duration: one or more numbers with a unit each, greatest unit first.
 ///
 /// # Errors
@@ -43,6 +45,27 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         total = total.checked_add(part).ok_or_else(wrong)?;
     }
     Ok(total)
+}
+
+/// Reads a moment: Unix milliseconds, RFC 3339, `now`, or `-6h` (so long before `now`).
+///
+/// # Errors
+/// What is allowed, when `text` is anything else.
+pub fn moment(text: &str, now: Timestamp) -> Result<Timestamp, String> {
+    let expected = "expected unix milliseconds, a time like 2026-01-31T12:00:00Z, now, or -6h";
+    if text == "now" {
+        return Ok(now);
+    }
+    if let Some(ago) = text.strip_prefix('-')
+        && let Ok(ago) = duration(ago)
+    {
+        return Ok(now.minus(ago));
+    }
+    if let Ok(ms) = text.parse() {
+        return Ok(Timestamp::from_ms(ms));
+    }
+    let moment: jiff::Timestamp = text.parse().map_err(|_| expected.to_owned())?;
+    Ok(Timestamp::from_ms(moment.as_millisecond()))
 }
 
 /// Writes a duration as [`duration`] reads it.

@@ -13,6 +13,7 @@ use crate::clock::Timestamp;
 use crate::store::frame::Frame;
 
 mod catalogue;
+mod csv;
 mod fields;
 mod json;
 mod metric;
@@ -24,6 +25,7 @@ pub mod sample;
 mod schema;
 
 pub use catalogue::{CATALOGUE, FieldInfo, FieldKind, Measurement, MeasurementInfo, TagInfo, Unit};
+pub use csv::Csv;
 pub use fields::{Totals, Value, totals_of};
 pub(crate) use json::write_text;
 pub use json::{BadPoint, read_json, write_json};

@@ -21,6 +21,23 @@ pub enum StoreError {
         path.display()
     )]
     Unwritable { path: PathBuf, reason: String },
+    /// The file cannot be read, or there is none.
+    #[error(
+        "cannot read {}: {reason}; check [store] path, and that this user may read the file",
+        path.display()
+    )]
+    Unreadable { path: PathBuf, reason: String },
+    /// The file was written by an older lagline; reading alone does not change it.
+    #[error(
+        "{} was written by an older lagline (file version {found}, this one reads {known}): start \
+         the new lagline with it once, or read it with the old one",
+        path.display()
+    )]
+    Older {
+        path: PathBuf,
+        found: usize,
+        known: usize,
+    },
     /// The file was written by a newer lagline.
     #[error(
         "{} was written by a newer lagline (file version {found}, this one knows up to {known}): \
@@ -73,6 +90,19 @@ impl StoreError {
             Some(ErrorCode::NotADatabase) => StoreError::Foreign { path },
             _ => StoreError::Broken {
                 path,
+                reason: words(error),
+            },
+        }
+    }
+
+    /// SQLite's refusal to open or read the file.
+    pub(super) fn unreadable(path: &Path, error: &rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase) => StoreError::Foreign {
+                path: path.to_owned(),
+            },
+            _ => StoreError::Unreadable {
+                path: path.to_owned(),
                 reason: words(error),
             },
         }

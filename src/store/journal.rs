@@ -101,7 +101,7 @@ impl Journal {
         let mut loaded = Loaded {
             next_name: self.next_name()?,
             cursors: self.cursors()?,
-            holes: self.holes()?,
+            holes: read_holes(&self.0)?,
             ..Loaded::default()
         };
         let mut beats: HashMap<Option<u32>, Timestamp> = HashMap::new();
@@ -175,26 +175,6 @@ impl Journal {
             Ok((row.get(0)?, row_of_cursor))
         })?;
         rows.collect()
-    }
-
-    fn holes(&self) -> Result<BTreeMap<String, Vec<PastHole>>, rusqlite::Error> {
-        let mut statement = self.0.prepare(
-            "SELECT sink, first_seq, last_seq, after_ms, before_ms, rows, why FROM hole
-             ORDER BY sink, first_seq",
-        )?;
-        let mut rows = statement.query([])?;
-        let mut holes: BTreeMap<String, Vec<PastHole>> = BTreeMap::new();
-        while let Some(row) = rows.next()? {
-            holes.entry(row.get(0)?).or_default().push(PastHole {
-                first: Seq(row.get(1)?),
-                last: Seq(row.get(2)?),
-                after: row.get::<_, Option<i64>>(3)?.map(Timestamp::from_ms),
-                before: Timestamp::from_ms(row.get(4)?),
-                rows: unsql(row.get(5)?),
-                why: row.get(6)?,
-            });
-        }
-        Ok(holes)
     }
 
     /// Writes all of it in one transaction: one fsync.
@@ -410,6 +390,29 @@ fn replace_holes(
         ])?;
     }
     Ok(())
+}
+
+/// What each sink has missed, oldest first.
+pub(super) fn read_holes(
+    connection: &Connection,
+) -> Result<BTreeMap<String, Vec<PastHole>>, rusqlite::Error> {
+    let mut statement = connection.prepare(
+        "SELECT sink, first_seq, last_seq, after_ms, before_ms, rows, why FROM hole
+             ORDER BY sink, first_seq",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut holes: BTreeMap<String, Vec<PastHole>> = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        holes.entry(row.get(0)?).or_default().push(PastHole {
+            first: Seq(row.get(1)?),
+            last: Seq(row.get(2)?),
+            after: row.get::<_, Option<i64>>(3)?.map(Timestamp::from_ms),
+            before: Timestamp::from_ms(row.get(4)?),
+            rows: unsql(row.get(5)?),
+            why: row.get(6)?,
+        });
+    }
+    Ok(holes)
 }
 
 /// The pieces of a frame. None when there is no such frame.

@@ -225,6 +225,56 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, rusqlite::Error> {
     Ok(connection)
 }
 
+/// Opens the file for reading, beside its writer or when it has none, if it has this version.
+pub(super) fn open_archive(path: &Path) -> Result<Connection, StoreError> {
+    let unreadable = |error: &rusqlite::Error| StoreError::unreadable(path, error);
+    std::fs::metadata(path).map_err(|error| StoreError::Unreadable {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })?;
+    let connection = open_reader(path).map_err(|error| unreadable(&error))?;
+    let connection = match is_readable(&connection) {
+        Ok(()) => connection,
+        // Nobody has it open, and the directory does not let this user make what a reader needs
+        // beside the writer: then nothing changes the file either.
+        Err(_) if !has_log(path) => open_unchanging(path).map_err(|error| unreadable(&error))?,
+        Err(error) => return Err(unreadable(&error)),
+    };
+    is_readable(&connection).map_err(|error| unreadable(&error))?;
+    match version(path, &connection)? {
+        VERSION => Ok(connection),
+        found => Err(StoreError::Older {
+            path: path.to_owned(),
+            found,
+            known: VERSION,
+        }),
+    }
+}
+
+fn is_readable(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
+}
+
+/// Whether there is a write-ahead log.
+fn has_log(path: &Path) -> bool {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-wal");
+    Path::new(&name).exists()
+}
+
+fn open_unchanging(path: &Path) -> Result<Connection, rusqlite::Error> {
+    const ESCAPED: &percent_encoding::AsciiSet =
+        &percent_encoding::CONTROLS.add(b'%').add(b'?').add(b'#');
+    let bytes = path.as_os_str().as_encoded_bytes();
+    let escaped = percent_encoding::percent_encode(bytes, ESCAPED);
+    Connection::open_with_flags(
+        format!("file:{escaped}?immutable=1"),
+        OpenFlags::SQLITE_OPEN_READ_ONLY
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | OpenFlags::SQLITE_OPEN_URI,
+    )
+}
+
 /// The file's version, 0 for an empty file.
 fn version(path: &Path, connection: &Connection) -> Result<usize, StoreError> {
     let pragma = |name: &str| -> Result<i64, StoreError> {

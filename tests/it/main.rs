@@ -25,6 +25,7 @@ mod kafka_client;
 mod kill;
 mod lagline;
 mod log_offsets;
+mod past;
 mod program;
 mod prometheus;
 mod reader;

@@ -116,7 +116,7 @@ impl Query {
                 self.words.insert(name, vec![is_on]);
             }
             Kind::Time => {
-                self.times.insert(name, time(value, now)?);
+                self.times.insert(name, values::moment(value, now)?);
             }
             Kind::Duration => {
                 self.durations.insert(name, values::duration(value)?);
@@ -172,23 +172,6 @@ fn listed(words: &[&str]) -> String {
         [one] => (*one).to_owned(),
         [some @ .., last] => format!("{} or {last}", some.join(", ")),
     }
-}
-
-fn time(value: &str, now: Timestamp) -> Result<Timestamp, String> {
-    let expected = "expected unix milliseconds, a time like 2026-01-31T12:00:00Z, now, or -6h";
-    if value == "now" {
-        return Ok(now);
-    }
-    if let Some(ago) = value.strip_prefix('-')
-        && let Ok(ago) = values::duration(ago)
-    {
-        return Ok(now.minus(ago));
-    }
-    if let Ok(ms) = value.parse() {
-        return Ok(Timestamp::from_ms(ms));
-    }
-    let moment: jiff::Timestamp = value.parse().map_err(|_| expected.to_owned())?;
-    Ok(Timestamp::from_ms(moment.as_millisecond()))
 }
 
 impl Parameter {

@@ -5,6 +5,7 @@
 //! frames store. [`read`] gives it back; which hours and frames are sealed it says too
 //! ([`read::sealed`]), so that frames and blocks meet without gaps or doubles.
 
+mod assemble;
 mod block;
 mod columns;
 mod expire;
@@ -14,6 +15,7 @@ mod groups;
 mod key;
 mod predict;
 pub mod read;
+pub mod replay;
 pub mod rollup;
 mod rollup_rows;
 mod rows;

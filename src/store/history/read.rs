@@ -4,26 +4,23 @@
 //! come back as frames have them, beat by beat, in the order in which the frames were journaled: a
 //! clock that was set back gives beats that are older than the one before.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use std::vec::IntoIter;
 
 use rusqlite::Connection;
 
 use super::block::Kind;
 use super::file;
-use super::groups::{GroupBlock, GroupSpan, Wanted};
+use super::groups::{GroupBlock, Wanted};
 use super::key::Key;
 use super::rollup::{Rollup, Subject};
 use super::topics::{TopicBlock, decode_cluster};
-use super::{HOUR, Unpacker, rollup_rows};
+use super::{HOUR, Unpacker, assemble, rollup_rows};
 use crate::clock::Timestamp;
 use crate::lag::evaluation::{
-    ClusterSummary, GroupEvaluation, GroupTopic, PartitionEvaluation, Phase, TopicEvaluation,
-    TopicPartition,
+    ClusterSummary, GroupEvaluation, PartitionEvaluation, Phase, TopicEvaluation,
 };
-use crate::lag::ids::{ClusterName, TopicName};
+use crate::lag::ids::ClusterName;
 use crate::store::codec::bytes::Malformed;
 use crate::store::error::StoreError;
 use crate::store::frame::Seq;
@@ -62,9 +59,9 @@ impl From<rusqlite::Error> for ReadError {
 /// Reads the history on a connection of its own. Blocks: not for a runtime's thread.
 #[derive(Debug)]
 pub struct History {
-    shared: Arc<Shared>,
-    file: Connection,
-    unpacker: Unpacker,
+    pub(super) shared: Arc<Shared>,
+    pub(super) file: Connection,
+    pub(super) unpacker: Unpacker,
 }
 
 impl Store {
@@ -133,7 +130,9 @@ impl History {
             }
             spans.extend(block.groups);
         }
-        assemble(&beats, spans).map_err(|why| self.corrupt(why))
+        let rows = assemble::group(spans, 0..beats.len());
+        let rows = rows.map_err(|why| self.corrupt(why))?;
+        Ok(rows.into_iter().map(|(at, row)| (beats[at], row)).collect())
     }
 
     /// One partition of a group at the beats of an hour at which it was there.
@@ -177,8 +176,7 @@ impl History {
     ) -> Result<Vec<(Timestamp, TopicEvaluation)>, ReadError> {
         let key = Key::name(topic);
         let mut beats = Vec::new();
-        let mut counts = None;
-        let mut series: BTreeMap<u32, IntoIter<TopicPartition>> = BTreeMap::new();
+        let mut spans = Vec::new();
         for id in file::blocks(&self.file, sealed.id, Kind::Topics, &key, &key.end())? {
             let bytes = self.bytes(id)?;
             let mut names = naming(&self.shared, &self.file);
@@ -187,33 +185,17 @@ impl History {
                 TopicBlock::decode(&bytes, sealed.hour, wanted, &mut names, &mut self.unpacker);
             let error = names.error.take();
             let block = self.readable(block, error)?;
-            for span in block.topics {
-                if counts.is_some() && beats != block.beats {
-                    return Err(self.corrupt(Malformed("blocks of a topic have different beats")));
-                }
-                beats.clone_from(&block.beats);
-                series.extend((span.from..).zip(span.series.into_iter().map(Vec::into_iter)));
-                counts = Some(span.counts);
+            if !spans.is_empty() && !block.topics.is_empty() && beats != block.beats {
+                return Err(self.corrupt(Malformed("blocks of a topic have different beats")));
             }
+            if !block.topics.is_empty() {
+                beats = block.beats;
+            }
+            spans.extend(block.topics);
         }
-        let name = TopicName::new(topic);
-        let mut rows = Vec::new();
-        for (beat, count) in beats
-            .iter()
-            .zip(counts.iter().flat_map(|counts| counts.iter()))
-        {
-            let Some(count) = count.checked_sub(1) else {
-                continue;
-            };
-            let row = |partition| series.get_mut(&partition)?.next();
-            let partitions: Option<Vec<_>> = (0..count).map(row).collect();
-            let Some(partitions) = partitions else {
-                return Err(self.corrupt(Malformed("a part of a topic is missing")));
-            };
-            let topic = name.clone();
-            rows.push((*beat, TopicEvaluation { topic, partitions }));
-        }
-        Ok(rows)
+        let rows = assemble::topic(spans, 0..beats.len());
+        let rows = rows.map_err(|why| self.corrupt(why))?;
+        Ok(rows.into_iter().map(|(at, row)| (beats[at], row)).collect())
     }
 
     /// The cluster as a whole at the beats of an hour.
@@ -318,69 +300,4 @@ fn naming<'a>(shared: &'a Shared, file: &'a Connection) -> Naming<'a> {
         file: Some(file),
         error: None,
     }
-}
-
-/// A group's topic from all blocks that have a part of it.
-#[derive(Default)]
-struct Whole {
-    counts: Vec<u32>,
-    series: BTreeMap<u32, IntoIter<PartitionEvaluation>>,
-}
-
-/// Puts a group together from its parts, in the order of beats.
-fn assemble(
-    beats: &[Timestamp],
-    spans: Vec<GroupSpan>,
-) -> Result<Vec<(Timestamp, GroupEvaluation)>, Malformed> {
-    const MISSING: Malformed = Malformed("a part of a group is missing");
-    let mut topics: BTreeMap<TopicName, Whole> = BTreeMap::new();
-    let mut own = None;
-    for span in spans {
-        for topic in span.topics {
-            let whole = topics.entry(topic.topic).or_default();
-            whole.counts = topic.counts.iter().collect();
-            let series = topic.series.into_iter().map(Vec::into_iter);
-            whole.series.extend((topic.from..).zip(series));
-        }
-        if !span.rows.is_empty() {
-            own = Some((span.id, span.present, span.rows));
-        }
-    }
-    let Some((id, present, rows)) = own else {
-        return match topics.is_empty() {
-            true => Ok(Vec::new()),
-            false => Err(MISSING),
-        };
-    };
-    let mut groups = Vec::with_capacity(rows.len());
-    for (at, row) in present.above(0).zip(rows) {
-        let mut of_group = Vec::new();
-        for (topic, whole) in &mut topics {
-            let count = whole.counts.get(at).copied().unwrap_or(0);
-            let Some(count) = count.checked_sub(1) else {
-                continue;
-            };
-            let row = |partition| whole.series.get_mut(&partition)?.next();
-            let partitions: Option<Vec<_>> = (0..count).map(row).collect();
-            of_group.push(GroupTopic {
-                topic: topic.clone(),
-                partitions: partitions.ok_or(MISSING)?,
-            });
-        }
-        let totals = row.differs.apply(&of_group, row.members.len());
-        let group = GroupEvaluation {
-            id: id.clone(),
-            status: row.status,
-            stale: row.stale,
-            warming: row.warming,
-            complete: row.complete,
-            kind: row.kind,
-            protocol_type: row.protocol_type,
-            members: row.members,
-            totals: totals.ok_or(Malformed("a sum is out of range"))?,
-            topics: of_group,
-        };
-        groups.push((beats[at], group));
-    }
-    Ok(groups)
 }

@@ -124,7 +124,7 @@ async fn what_is_sealed_is_what_was_journaled() {
 }
 
 /// Fills a file with beats of one cluster; nothing is sealed.
-async fn journaled(path: &Path, beats: u32) -> Vec<Arc<Evaluation>> {
+pub(super) async fn journaled(path: &Path, beats: u32) -> Vec<Arc<Evaluation>> {
     let opened = Store::open(Some(path), StoreSettings::default()).unwrap();
     let (store, writer) = (opened.store, opened.writer);
     drop((opened.sealer, opened.loader));
@@ -144,7 +144,7 @@ async fn journaled(path: &Path, beats: u32) -> Vec<Arc<Evaluation>> {
 
 /// Runs a sealer on the file until it has had `writes` things written; the last one is on disk, but
 /// it does not learn of it. How many were asked for.
-fn seal_until_killed(path: &Path, writes: usize) -> usize {
+pub(super) fn seal_until_killed(path: &Path, writes: usize) -> usize {
     let opened = unlocked(|| Store::open(Some(path), StoreSettings::default()));
     let (commands, asked) = std::sync::mpsc::sync_channel(1);
     let (alive, stop) = std::sync::mpsc::sync_channel(1);
