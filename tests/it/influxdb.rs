@@ -20,15 +20,15 @@ use crate::sink_points::{HOSTILE, count, everything, hostile, partition};
 const LIMIT: Duration = Duration::from_secs(60);
 
 fn sink(database: &Database, target: Target) -> InfluxSink {
-    sink_at(&database.url(), target)
+    sink_at(&database.url(), target, TlsSettings::default())
 }
 
-pub fn sink_at(address: &str, target: Target) -> InfluxSink {
+pub fn sink_at(address: &str, target: Target, tls: TlsSettings) -> InfluxSink {
     InfluxSink::new(InfluxSettings {
         url: address.parse().unwrap(),
         target,
         gzip: true,
-        tls: TlsSettings::default(),
+        tls,
         owner_fields: true,
         profile: Profile::default(),
         bootstrap: None,

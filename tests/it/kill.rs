@@ -11,7 +11,7 @@
 //! the servers take the same time.
 
 mod journal;
-mod places;
+pub mod places;
 mod work;
 
 use std::collections::BTreeMap;
@@ -32,7 +32,7 @@ use journal::{Journal, Snapshot, live};
 use places::Found;
 use work::Work;
 
-const KILLS: usize = 12;
+const KILLS: usize = 50;
 const DELAY_MS_MAX: u64 = 1_500;
 /// About what a start takes.
 const START_MS: u64 = 400;

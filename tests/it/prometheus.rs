@@ -25,18 +25,18 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// A Prometheus that takes nothing older than what it has.
 pub const NO_WINDOW: (&str, &str) = ("config", "global: {scrape_interval: 1m}\n");
 
-pub fn sink_at(address: &str) -> PrometheusSink {
+pub fn sink_at(address: &str, tls: TlsSettings) -> PrometheusSink {
     PrometheusSink::new(PrometheusSettings {
         url: format!("{address}/api/v1/write").parse().unwrap(),
         auth: Auth::None,
         headers: Vec::new(),
-        tls: TlsSettings::default(),
+        tls,
     })
     .unwrap()
 }
 
 fn sink(database: &Database) -> PrometheusSink {
-    sink_at(&database.url())
+    sink_at(&database.url(), TlsSettings::default())
 }
 
 /// A beat, a while ago.

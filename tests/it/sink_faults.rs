@@ -2,41 +2,33 @@
 //! the counts say so. Each case prints them.
 //!
 //! A [`Proxy`] in front of the server answers some writes itself, or does them and keeps the answer
-//! to itself. What keeps a sink waiting for half a minute (401, 404) is tested on virtual time, with
-//! the delivery's other rules.
+//! to itself. An hour without any sink is in `outage.rs`, what only a person can mend in
+//! `misconfigured.rs`, what is never taken in `refused.rs`.
 
-use std::collections::VecDeque;
+mod misconfigured;
+mod outage;
+mod place;
+mod proxy;
+mod refused;
+
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use lagline::points::{Batch, Detail, sample};
 use lagline::sinks::Sink;
-use lagline::sinks::delivery::{DeliverySettings, SinkHealth, State};
-use lagline::sinks::elasticsearch::{Auth, ElasticSettings, ElasticSink, Mode};
-use lagline::sinks::http::TlsSettings;
+use lagline::sinks::delivery::{DeliverySettings, SinkHealth, State, Worker};
+use lagline::sinks::elasticsearch::Mode;
 use lagline::store::frame::{Counts as Rows, Cursor, Frame, Seq};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use place::Place;
+use proxy::{Fault, Proxy};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
+use crate::prometheus;
 use crate::services::{Database, DatabaseKind};
-use crate::sink_contract::{self, Counts, newest_seq};
-use crate::{elasticsearch, influxdb, prometheus};
+use crate::sink_contract::{self, Counts, Frames, Kept, newest_seq};
 
 /// Far more than any case takes on an idle machine.
 const LIMIT: Duration = Duration::from_secs(240);
-
-/// What happens to a write.
-#[derive(Clone, Copy, Debug)]
-enum Fault {
-    /// The proxy answers; the server hears nothing.
-    Answer(&'static str),
-    /// The server does it; the connection is cut before the sink hears of it.
-    CutAfter,
-    /// Nobody answers.
-    Hang,
-}
 
 const UNAVAILABLE: Fault =
     Fault::Answer("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nbusy");
@@ -56,189 +48,6 @@ const FAULTS: [(&str, Fault); 6] = [
     ("no answer", Fault::Hang),
 ];
 
-/// A server's address that does what the queue says with writes, one after the other.
-struct Proxy {
-    address: String,
-    faults: Arc<Mutex<VecDeque<Fault>>>,
-    _tasks: JoinSet<()>,
-}
-
-impl Proxy {
-    async fn before(server: &Database) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        let server = server.url().replace("http://", "");
-        let faults = Arc::new(Mutex::new(VecDeque::new()));
-        let queue = Arc::clone(&faults);
-        let mut tasks = JoinSet::new();
-        tasks.spawn(async move {
-            let mut connections = JoinSet::new();
-            loop {
-                let (client, _) = listener.accept().await.unwrap();
-                connections.spawn(connection(client, server.clone(), Arc::clone(&queue)));
-            }
-        });
-        Self {
-            address,
-            faults,
-            _tasks: tasks,
-        }
-    }
-}
-
-/// One connection: request by request, until a fault or the client ends it.
-async fn connection(mut client: TcpStream, server: String, faults: Arc<Mutex<VecDeque<Fault>>>) {
-    while let Some(request) = message(&mut client).await {
-        let line = request
-            .split(|byte| *byte == b'\n')
-            .next()
-            .unwrap_or_default();
-        let line = String::from_utf8_lossy(line);
-        let is_write = ["/write?", "/api/v1/write ", "/_bulk"]
-            .iter()
-            .any(|path| line.contains(path));
-        let fault = is_write
-            .then(|| faults.lock().unwrap().pop_front())
-            .flatten();
-        match fault {
-            Some(Fault::Answer(answer)) => {
-                if client.write_all(answer.as_bytes()).await.is_err() || answer.len() < 20 {
-                    return;
-                }
-            }
-            Some(Fault::Hang) => std::future::pending().await,
-            Some(Fault::CutAfter) => {
-                forwarded(&request, &server).await;
-                return;
-            }
-            None => {
-                let Some(answer) = forwarded(&request, &server).await else {
-                    return;
-                };
-                if client.write_all(&answer).await.is_err() {
-                    return;
-                }
-            }
-        }
-    }
-}
-
-/// The server's answer, as it is; none when it gives none.
-async fn forwarded(request: &[u8], server: &str) -> Option<Vec<u8>> {
-    let mut server = TcpStream::connect(server).await.ok()?;
-    server.write_all(request).await.ok()?;
-    message(&mut server).await
-}
-
-/// A request or an answer with its body; none at the end.
-async fn message(stream: &mut TcpStream) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
-    loop {
-        if stream.read_buf(&mut bytes).await.ok()? == 0 {
-            return None;
-        }
-        if is_whole(&bytes) {
-            return Some(bytes);
-        }
-    }
-}
-
-fn is_whole(bytes: &[u8]) -> bool {
-    let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
-        return false;
-    };
-    let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
-    let header = |name: &str| {
-        let mut lines = head.lines();
-        lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::trim))
-    };
-    if header("transfer-encoding") == Some("chunked") {
-        return bytes.ends_with(b"0\r\n\r\n");
-    }
-    let length = header("content-length").map_or(0, |length| length.parse().unwrap());
-    bytes.len() >= end + 4 + length
-}
-
-/// A server, and how it is written to and asked.
-#[derive(Clone, Debug)]
-enum Place {
-    Influx {
-        database: String,
-    },
-    Search {
-        mode: Mode,
-        namespace: String,
-    },
-    /// The whole server.
-    Prometheus,
-}
-
-impl Place {
-    fn influx(server: &Database) -> Self {
-        let database = influxdb::created(server, "");
-        Self::Influx { database }
-    }
-
-    fn search(mode: Mode) -> Self {
-        let namespace = elasticsearch::namespace();
-        Self::Search { mode, namespace }
-    }
-
-    fn sink(&self, address: &str) -> Arc<dyn Sink> {
-        match self {
-            Self::Influx { database } => {
-                Arc::new(influxdb::sink_at(address, influxdb::v1(database)))
-            }
-            Self::Search { mode, namespace } => {
-                let settings = ElasticSettings {
-                    urls: vec![address.parse().unwrap()],
-                    mode: *mode,
-                    namespace: namespace.clone(),
-                    auth: Auth::None,
-                    manage_templates: true,
-                    retention: None,
-                    tls: TlsSettings::default(),
-                };
-                Arc::new(ElasticSink::new(settings).unwrap())
-            }
-            Self::Prometheus => Arc::new(prometheus::sink_at(address)),
-        }
-    }
-
-    /// Points by measurement, as the server has them.
-    fn counts(&self, server: &Database) -> Counts {
-        let mut counts = Counts::new();
-        match self {
-            Self::Influx { database } => {
-                for (measurement, field) in influxdb::ALWAYS {
-                    let name = measurement.name();
-                    let text = format!("SELECT count(\"{field}\") FROM \"{name}\"");
-                    let answer = influxdb::query(server, database, &text);
-                    let found = &answer["results"][0]["series"][0]["values"][0][1];
-                    counts.insert(name.to_owned(), found.as_u64().unwrap_or(0));
-                }
-            }
-            Self::Search { mode, namespace } => {
-                for (measurement, dataset) in elasticsearch::DATASETS {
-                    let target = elasticsearch::target(*mode, dataset, namespace);
-                    server.json("POST", &format!("/{target}/_refresh"), "");
-                    let answer = server.get(&format!("/{target}/_count"));
-                    let found = answer.json()["count"].as_u64().unwrap_or(0);
-                    counts.insert(measurement.name().to_owned(), found);
-                }
-            }
-            Self::Prometheus => {
-                for (measurement, selector) in prometheus::always() {
-                    let found = prometheus::found(server, &selector);
-                    counts.insert(measurement.name().to_owned(), found);
-                }
-            }
-        }
-        counts.retain(|_, count| *count > 0);
-        counts
-    }
-}
-
 /// A backlog that ended some time ago, the same whenever it is asked for.
 fn frames() -> Vec<Arc<Frame>> {
     static FIRST: LazyLock<i64> = LazyLock::new(newest_seq);
@@ -257,7 +66,7 @@ fn points(frames: &[Arc<Frame>]) -> Counts {
     counts
 }
 
-/// Delivers the frames to `address` while `meanwhile` is done to the server.
+/// Delivers all frames to `address` while `meanwhile` is done to the server.
 async fn deliver(
     what: &str,
     place: &Place,
@@ -265,7 +74,16 @@ async fn deliver(
     meanwhile: impl AsyncFnOnce(watch::Receiver<SinkHealth>),
 ) {
     let frames = frames();
+    let counts = run(what, place, place.sink(address), &frames, meanwhile).await;
     let rows: u64 = frames.iter().map(|frame| frame.rows).sum();
+    assert_eq!((counts.offered, counts.delivered), (rows, rows), "{what}");
+}
+
+/// A worker with small requests that has delivered nothing yet.
+fn worker(
+    sink: Arc<dyn Sink>,
+    frames: &[Arc<Frame>],
+) -> (Worker<Frames, Kept>, watch::Receiver<SinkHealth>) {
     let from = Cursor {
         seq: Seq(frames[0].seq.0 - 1),
         ..Cursor::default()
@@ -276,30 +94,37 @@ async fn deliver(
         timeout: Duration::from_secs(5),
         ..DeliverySettings::default()
     };
-    let sink = place.sink(address);
-    let (worker, mut health) = sink_contract::worker_with(sink, &frames, &kept, from, settings);
-    let watched = health.clone();
+    sink_contract::worker_with(sink, frames, &kept, from, settings)
+}
+
+/// Has the frames delivered by `sink` until all are settled: the counts, which are printed.
+async fn run(
+    what: &str,
+    place: &Place,
+    sink: Arc<dyn Sink>,
+    frames: &[Arc<Frame>],
+    meanwhile: impl AsyncFnOnce(watch::Receiver<SinkHealth>),
+) -> Rows {
+    let (worker, mut health) = worker(sink, frames);
+    let (watched, seen) = (health.clone(), health.clone());
     let last = frames[frames.len() - 1].seq;
     let all = async {
         meanwhile(watched).await;
         let is_done = |health: &SinkHealth| health.settled.seq == last;
-        health
-            .wait_for(is_done)
-            .await
-            .unwrap()
-            .settled
-            .counts
-            .clone()
+        let health = health.wait_for(is_done).await.unwrap();
+        health.settled.counts.clone()
     };
     let counts: Rows = tokio::select! {
         () = worker.run() => panic!("nobody told it to stop"),
-        counts = tokio::time::timeout(LIMIT, all) => counts.expect("delivered in time"),
+        counts = tokio::time::timeout(LIMIT, all) => {
+            counts.unwrap_or_else(|_| panic!("{place:?}, {what}: {:?}", *seen.borrow()))
+        }
     };
     eprintln!(
         "{place:?}, {what}: {counts:?}, waiting: {}",
         counts.waiting()
     );
-    assert_eq!((counts.offered, counts.delivered), (rows, rows), "{what}");
+    counts
 }
 
 /// Waits until some rows are delivered, but not all.
@@ -324,11 +149,11 @@ async fn one_fault(server: &Database, place: &Place, what: &str, fault: Fault) {
     let proxy = Proxy::before(server).await;
     deliver(what, place, &proxy.address, async |mut health| {
         begun(&mut health).await;
-        proxy.faults.lock().unwrap().extend([fault; 3]);
+        proxy.faults.lock().unwrap().next.extend([fault; 3]);
     })
     .await;
     assert!(
-        proxy.faults.lock().unwrap().is_empty(),
+        proxy.faults.lock().unwrap().next.is_empty(),
         "{what}: it was met"
     );
     assert_eq!(place.counts(server), points(&frames()), "{what}");

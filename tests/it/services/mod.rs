@@ -57,6 +57,12 @@ fn fetch(item: &str) -> PathBuf {
     PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
 }
 
+/// The directory with the certificates of the test authority; `tests/services/kafka/certificates.sh`
+/// says which.
+pub fn certificates() -> PathBuf {
+    fetch("certificates")
+}
+
 /// A name that no other test of this run uses: `prefix-PID-N`.
 pub fn unique(prefix: &str) -> String {
     static NEXT: AtomicU64 = AtomicU64::new(1);
