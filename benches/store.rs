@@ -195,7 +195,7 @@ fn seal(criterion: &mut Criterion) {
     while store.health().sealed_through != Some(end) {
         std::thread::yield_now();
     }
-    let bytes = store.health().block_bytes;
+    let bytes = store.health().layers.blocks;
     eprintln!(
         "an hour of 10,000 group-partitions: sealed in {:?}, {bytes} bytes, {:.2} bytes a sample",
         watch.elapsed(),

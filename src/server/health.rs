@@ -135,6 +135,13 @@ pub(super) fn state_words(state: &delivery::State) -> (&'static str, Option<(&st
 
 fn store(state: &State) -> Value {
     let health = state.store.health();
+    let mut layers = serde_json::Map::new();
+    for (layer, bytes) in health.layers.named() {
+        layers.insert(layer.to_owned(), json!({ "bytes": bytes }));
+    }
+    for (layer, gone) in health.gone.named() {
+        layers[layer]["gone"] = json!({ "age": gone.age, "max_size": gone.max_size });
+    }
     json!({
         "status": if health.reason.is_none() { "ok" } else { "degraded" },
         "reason": health.reason,
@@ -143,7 +150,9 @@ fn store(state: &State) -> Value {
         "frames": health.frames,
         "oldest_ms": health.oldest.map(Timestamp::as_ms),
         "corrupt_frames": health.corrupt_frames,
-        "history_bytes": health.block_bytes,
+        "layers": layers,
+        "names": health.names,
+        "unsealed_frames_gone": health.unsealed_frames_gone,
         "sealed_through_ms": health.sealed_through.map(Timestamp::as_ms),
         "seal_errors": health.seal_errors,
         "last_seal_error": health.last_seal_error,

@@ -14,6 +14,7 @@ use crate::lag::evaluation::{
     Evaluation, GroupEvaluation, PartitionEvaluation, Status, TopicPartition,
 };
 use crate::lag::event::Applied;
+use crate::store::StoreHealth;
 
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -485,9 +486,7 @@ fn store(out: &mut Exposition, state: &State) {
     let help = "Frames that could not be read back and were skipped.";
     out.family("lagline_store_corrupt_frames_total", Kind::Counter, help)
         .sample("", health.corrupt_frames);
-    let help = "Size of the sealed hours.";
-    out.family("lagline_store_history_bytes", Kind::Gauge, help)
-        .sample("", health.block_bytes);
+    store_layers(out, &health);
     if let Some(through) = health.sealed_through {
         let help = "All hours before this moment are sealed.";
         out.family(
@@ -510,6 +509,33 @@ fn store(out: &mut Exposition, state: &State) {
     let help = "How often a block of the history could not be read.";
     out.family("lagline_store_corrupt_blocks_total", Kind::Counter, help)
         .sample("", health.corrupt_blocks);
+}
+
+/// How large the store's layers are, and what was taken out of them.
+fn store_layers(out: &mut Exposition, health: &StoreHealth) {
+    let label = |layer: &str| Labels::default().with("layer", layer);
+    let help = "Size of what the store keeps, by layer, about.";
+    let mut family = out.family("lagline_store_layer_bytes", Kind::Gauge, help);
+    for (layer, bytes) in health.layers.named() {
+        family.sample(label(layer).as_str(), bytes);
+    }
+    let help = "Frames, blocks and rows that were deleted because of their age, or for room.";
+    let mut family = out.family("lagline_store_gone_total", Kind::Counter, help);
+    for (layer, gone) in health.gone.named() {
+        let label = label(layer);
+        family.sample(label.with("reason", "age").as_str(), gone.age);
+        family.sample(label.with("reason", "max_size").as_str(), gone.max_size);
+    }
+    let help = "Frames that were deleted before they were in the history.";
+    out.family(
+        "lagline_store_unsealed_frames_gone_total",
+        Kind::Counter,
+        help,
+    )
+    .sample("", health.unsealed_frames_gone);
+    let help = "Names in the store's dictionary.";
+    out.family("lagline_store_names", Kind::Gauge, help)
+        .sample("", health.names);
 }
 
 #[cfg(test)]

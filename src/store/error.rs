@@ -132,7 +132,7 @@ pub(super) fn write_trouble(error: &rusqlite::Error) -> String {
             "the disk is full, or [store] max_size is too small for one beat".to_owned()
         }
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            "another program keeps the file locked: stop it".to_owned()
+            "another program keeps the file locked, or reads it without end: stop it".to_owned()
         }
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => format!(
             "the file is damaged ({}): stop lagline and move the file away",

@@ -22,6 +22,15 @@ pub(super) struct Entry {
     pub(super) cluster: Option<u32>,
     /// On disk.
     pub(super) is_stored: bool,
+    /// In the history, too.
+    pub(super) is_sealed: bool,
+}
+
+impl Entry {
+    /// Whether the history still needs it.
+    pub(super) fn is_unsealed(&self) -> bool {
+        self.cluster.is_some() && !self.is_sealed
+    }
 }
 
 /// All frames that can be read, oldest first.
@@ -85,6 +94,21 @@ impl Index {
         }
     }
 
+    /// Notes that the frames of a cluster with a beat in `[from, to)` are in the history, up to
+    /// number `last`.
+    pub(super) fn sealed(&mut self, cluster: u32, (from, to): (Timestamp, Timestamp), last: Seq) {
+        for entry in self.entries.iter_mut().take_while(|e| e.seq <= last) {
+            let is_within = entry.beat >= from && entry.beat < to;
+            entry.is_sealed |= is_within && entry.cluster == Some(cluster);
+        }
+    }
+
+    /// Bytes of the frames that are on disk.
+    pub(super) fn stored_bytes(&self) -> u64 {
+        let stored = self.entries.iter().filter(|entry| entry.is_stored);
+        stored.map(|entry| u64::from(entry.bytes)).sum()
+    }
+
     /// Notes that a frame cannot be decoded; false when that was known.
     pub(super) fn corrupt(&mut self, seq: Seq, why: &str) -> bool {
         self.corrupt.insert(seq, why.to_owned()).is_none()
@@ -143,6 +167,7 @@ mod tests {
                 bytes: 1,
                 cluster: None,
                 is_stored: false,
+                is_sealed: false,
             });
         }
         index

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -14,10 +15,14 @@ use super::frame::{Counts, Cursor, Seq};
 use super::history;
 use super::holes::PastHole;
 use super::index::Entry;
+use super::layers::{self, Table, signed};
 use super::schema;
 use super::snapshots::{self, NewSnapshot};
 use crate::clock::Timestamp;
 use crate::lag::evaluation::Status;
+
+/// What stands before each page in the write-ahead log, in bytes.
+pub(super) const LOG_PAGE_HEADER: u64 = 24;
 
 /// Pieces of one frame have ids of this many in a row.
 const PARTS_PER_FRAME: i64 = 4096;
@@ -107,10 +112,14 @@ impl Journal {
         let mut beats: HashMap<Option<u32>, Timestamp> = HashMap::new();
         let mut running: HashMap<Option<u32>, (Seq, Timestamp)> = HashMap::new();
         let mut statement = self.0.prepare(
-            "SELECT seq, beat_ms, rows, rows_through, bytes, cluster, running
+            "SELECT seq, beat_ms, rows, rows_through, bytes, cluster, running,
+                    EXISTS (SELECT 1 FROM seal
+                            WHERE hour_ms = beat_ms - (beat_ms % ?1 + ?1) % ?1
+                              AND seal.cluster = frame.cluster AND step >= 3
+                              AND seq BETWEEN first_seq AND last_seq)
              FROM frame ORDER BY seq",
         )?;
-        let mut rows = statement.query([])?;
+        let mut rows = statement.query([history::HOUR_MS])?;
         while let Some(row) = rows.next()? {
             let entry = Entry {
                 seq: Seq(row.get(0)?),
@@ -120,6 +129,7 @@ impl Journal {
                 bytes: row.get(4)?,
                 cluster: row.get(5)?,
                 is_stored: true,
+                is_sealed: row.get(7)?,
             };
             let cluster = entry.cluster;
             beats.insert(cluster, entry.beat);
@@ -194,6 +204,9 @@ impl Journal {
             for (id, name) in write.names {
                 insert.execute(params![id, &**name])?;
             }
+            let text: usize = write.names.iter().map(|(_, name)| name.len()).sum();
+            let rows = signed(write.names.len());
+            layers::note(&transaction, Table::Names, rows, signed(text))?;
         }
         for frame in write.frames {
             insert_frame(&transaction, frame)?;
@@ -223,15 +236,6 @@ impl Journal {
         transaction.commit()
     }
 
-    /// Deletes the oldest status changes, at most `limit` of them.
-    pub(super) fn delete_oldest_changes(&mut self, limit: u32) -> Result<usize, rusqlite::Error> {
-        self.0.execute(
-            "DELETE FROM status_change
-             WHERE id IN (SELECT id FROM status_change ORDER BY id LIMIT ?1)",
-            [limit],
-        )
-    }
-
     /// Size of the pages, their number, and how many of them are free.
     pub(super) fn pages(&self) -> Result<Pages, rusqlite::Error> {
         let pragma = |name: &str| -> Result<u64, rusqlite::Error> {
@@ -258,13 +262,25 @@ impl Journal {
             .pragma(None, "incremental_vacuum", sql(pages), |_| Ok(()))
     }
 
-    /// Moves the write-ahead log into the file. With `truncate` the log becomes empty.
-    pub(super) fn checkpoint(&self, truncate: bool) -> Result<(), rusqlite::Error> {
-        let sql = match truncate {
-            true => "PRAGMA wal_checkpoint(TRUNCATE)",
-            false => "PRAGMA wal_checkpoint(PASSIVE)",
-        };
-        self.0.query_row(sql, [], |_| Ok(()))
+    /// Moves the write-ahead log into the file, without waiting for readers. Gives the bytes of the
+    /// log that new ones are put behind: none when it begins anew, more when somebody reads.
+    pub(super) fn checkpoint(&self) -> Result<u64, rusqlite::Error> {
+        self.0.busy_timeout(Duration::ZERO)?;
+        let moved = self
+            .0
+            .query_row("PRAGMA wal_checkpoint(RESTART)", [], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            });
+        self.0.busy_timeout(schema::PATIENCE)?;
+        let (is_busy, pages): (bool, i64) = moved?;
+        let size = self.pages()?.size + LOG_PAGE_HEADER;
+        Ok(if is_busy { unsql(pages) * size } else { 0 })
+    }
+
+    /// Empties the write-ahead log, if need be after some seconds for readers.
+    pub(super) fn empty_log(&self) -> Result<(), rusqlite::Error> {
+        self.0
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
     }
 }
 
@@ -337,7 +353,9 @@ fn insert_frame(connection: &Connection, frame: &NewFrame) -> Result<(), rusqlit
             change.reason,
         ])?;
     }
-    Ok(())
+    let text: usize = frame.changes.iter().map(|change| change.reason.len()).sum();
+    let rows = signed(frame.changes.len());
+    layers::note(connection, Table::Changes, rows, signed(text))
 }
 
 fn upsert_cursor(

@@ -20,6 +20,7 @@ pub mod history;
 mod holes;
 mod index;
 mod journal;
+mod layers;
 mod loader;
 mod names;
 pub mod query;
@@ -46,6 +47,7 @@ pub use self::error::StoreError;
 use self::frame::{Counts, Cursor, Frame, Hole, Seq, SinkRow};
 pub use self::history::Sealer;
 pub use self::holes::PastHole;
+pub use self::layers::{AllGone, Gone, LayerBytes};
 pub use self::loader::Loader;
 pub use self::query::Historian;
 pub use self::reader::FrameReader;
@@ -156,8 +158,13 @@ pub struct StoreHealth {
     pub too_large_frames: u64,
     /// All hours before this are sealed; absent until the first look after a start.
     pub sealed_through: Option<Timestamp>,
-    /// Bytes of all blocks of the history, as of the last look.
-    pub block_bytes: u64,
+    /// Bytes of each layer, about; what was taken out of each, and why.
+    pub layers: LayerBytes,
+    pub gone: AllGone,
+    /// Names in the dictionary of the file.
+    pub names: u64,
+    /// Frames that were taken out of the journal before they were in the history.
+    pub unsealed_frames_gone: u64,
     /// How often sealing had to be tried again, and the last reason.
     pub seal_errors: u64,
     pub last_seal_error: Option<String>,
@@ -225,6 +232,17 @@ struct State {
     cursors: HashMap<String, Staged>,
     holes: holes::Holes,
     health: StoreHealth,
+}
+
+impl State {
+    /// Forgets frames that are deleted, and counts them.
+    fn remove(&mut self, plan: &retention::Plan) {
+        for seq in &plan.delete {
+            self.index.remove(*seq);
+        }
+        self.health.gone.journal.add(plan.gone);
+        self.health.unsealed_frames_gone += plan.unsealed;
+    }
 }
 
 #[derive(Debug)]

@@ -3,9 +3,13 @@
 //!
 //! Only plans; the writer deletes in the same transaction that writes.
 
+use std::time::Duration;
+
 use super::frame::Seq;
+use super::history::HOUR;
 use super::index::Entry;
 use super::journal::{NewFrame, Pages};
+use super::layers::Gone;
 use crate::clock::Timestamp;
 
 /// Frames that are deleted with one write for their age alone, at least. A clock that stands a
@@ -41,6 +45,11 @@ impl Budget {
         self.log / 4
     }
 
+    /// Bytes the log may have.
+    pub(super) fn log(self) -> u64 {
+        self.log
+    }
+
     /// Bytes a cluster's snapshot may have: it is one transaction.
     pub(super) fn snapshot(self) -> u64 {
         self.log / 2
@@ -69,8 +78,8 @@ pub(super) struct Need {
     pub(super) pages: Pages,
     /// Pages the write takes.
     pub(super) needed: u64,
-    /// Beats before this one are too old; none when nothing new is written.
-    pub(super) keep_from: Option<Timestamp>,
+    /// The newest beat, and how long before it beats are kept; none when nothing new is written.
+    pub(super) newest: Option<(Timestamp, Duration)>,
     /// Frames that are written.
     pub(super) frames: usize,
 }
@@ -81,6 +90,10 @@ pub(super) struct Plan {
     pub(super) delete: Vec<Seq>,
     /// Pages that are still missing when all of it is deleted.
     pub(super) missing: u64,
+    /// How many go, and why.
+    pub(super) gone: Gone,
+    /// How many of them are not in the history.
+    pub(super) unsealed: u64,
 }
 
 /// Pages that are missing for a write.
@@ -90,24 +103,55 @@ pub(super) fn missing(budget: Budget, pages: Pages, needed: u64) -> u64 {
 }
 
 /// Chooses the frames to delete from the stored ones, which come oldest first. The newest stored
-/// frame stays: numbers go on behind it.
+/// frame stays: numbers go on behind it. A frame whose hour is over goes for its age only when it is
+/// in the history.
 pub(super) fn plan<'a>(need: &Need, stored: impl Iterator<Item = &'a Entry>) -> Plan {
     let size = need.pages.size;
-    let mut missing = missing(need.budget, need.pages, need.needed);
+    let mut plan = Plan {
+        missing: missing(need.budget, need.pages, need.needed).min(need.at_most()),
+        ..Plan::default()
+    };
     let at_once = EXPIRE_AT_ONCE.max(4 * need.frames);
-    let mut delete = Vec::new();
     let mut stored = stored.peekable();
     while let Some(entry) = stored.next() {
-        let is_old = need.keep_from.is_some_and(|from| entry.beat < from);
-        let is_wanted = missing > 0 || (is_old && delete.len() < at_once);
-        if !is_wanted || stored.peek().is_none() {
+        if stored.peek().is_none() {
             break;
         }
-        delete.push(entry.seq);
+        let is_old = need.is_old(entry) && plan.delete.len() < at_once;
+        match (is_old, plan.missing > 0) {
+            (true, _) => plan.gone.age += 1,
+            (false, true) => plan.gone.max_size += 1,
+            (false, false) => break,
+        }
+        plan.unsealed += u64::from(entry.is_unsealed());
+        plan.delete.push(entry.seq);
         // Small pieces share pages, which become free only when all of them are gone.
-        missing = missing.saturating_sub(u64::from(entry.bytes) / (size - 4));
+        let pages = u64::from(entry.bytes) / (size - 4);
+        plan.missing = plan.missing.saturating_sub(pages);
     }
-    Plan { delete, missing }
+    plan
+}
+
+impl Need {
+    /// Whether a frame is too old, and nobody waits for it.
+    fn is_old(&self, entry: &Entry) -> bool {
+        let Some((newest, keep)) = self.newest else {
+            return false;
+        };
+        let is_over = entry.beat.aligned(HOUR).plus(HOUR) <= newest;
+        entry.beat < newest.minus(keep) && !(is_over && entry.is_unsealed())
+    }
+
+    /// Pages that are made free at once, at most: a file that is far too large because less is
+    /// allowed than before shrinks a little with every write.
+    fn at_most(&self) -> u64 {
+        at_once(self.budget, self.pages.size) + self.needed
+    }
+}
+
+/// Pages that are made free in one transaction beyond what it needs, at most.
+pub(super) fn at_once(budget: Budget, page_size: u64) -> u64 {
+    (budget.transaction() / page_size).max(1)
 }
 
 #[cfg(test)]
@@ -123,9 +167,12 @@ mod tests {
             bytes: 40_920,
             cluster: None,
             is_stored: true,
+            is_sealed: true,
         };
         (1..=count).map(entry).collect()
     }
+
+    const KEEP: Duration = Duration::from_secs(60);
 
     /// How many frames of ten pages each go, of 100, and how many pages are missing then.
     #[track_caller]
@@ -140,7 +187,7 @@ mod tests {
                 free: 0,
             },
             needed,
-            keep_from: keep_from.map(Timestamp::from_secs),
+            newest: keep_from.map(|from| (Timestamp::from_secs(from + 60), KEEP)),
             frames: 1,
         };
         assert_eq!(budget.pages(4096), 768);
@@ -158,7 +205,43 @@ mod tests {
         check(700, 50, None, (2, 0));
         // Far too old: not everything at once.
         check(700, 30, Some(1_000_000), (16, 0));
-        // The newest stays, whatever is missing.
-        check(3000, 30, None, (99, 3000 + 30 + 32 - 768 - 990));
+        // Far too large: a little at a time, and what the write needs.
+        check(3000, 30, None, (10, 0));
+    }
+
+    #[test]
+    fn what_the_history_needs_goes_for_room_only() {
+        let need = |used, newest| Need {
+            budget: Budget::new(4 << 20),
+            pages: Pages {
+                size: 4096,
+                count: used,
+                free: 0,
+            },
+            needed: 30,
+            newest: Some((Timestamp::from_secs(newest), KEEP)),
+            frames: 1,
+        };
+        let mut stored = entries(100);
+        for entry in &mut stored {
+            entry.cluster = Some(1);
+            entry.is_sealed = entry.seq.0 <= 3;
+        }
+        for (used, newest, age, max_size, unsealed, reason) in [
+            (
+                600,
+                3599,
+                16,
+                0,
+                13,
+                "an hour that is not over is not sealed at all",
+            ),
+            (600, 3600, 3, 0, 0, "what is not sealed stays"),
+            (750, 3600, 3, 2, 2, "unless there is no room"),
+        ] {
+            let plan = plan(&need(used, newest), stored.iter());
+            let gone = Gone { age, max_size };
+            assert_eq!((plan.gone, plan.unsealed), (gone, unsealed), "{reason}");
+        }
     }
 }

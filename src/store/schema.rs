@@ -177,7 +177,26 @@ const MIGRATIONS: &[&str] = &[
         PRIMARY KEY (cluster, place)
     ) STRICT;
     ",
+    // 5: how large the tables are.
+    "
+    -- Rows of tables that are too large to be counted, and bytes of the texts in them.
+    CREATE TABLE layer (
+        name TEXT PRIMARY KEY,
+        rows INTEGER NOT NULL,
+        text INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO layer
+        SELECT 'name', count(*), coalesce(sum(length(CAST(text AS BLOB))), 0) FROM name;
+    INSERT INTO layer
+        SELECT 'status_change', count(*), coalesce(sum(length(CAST(reason AS BLOB))), 0)
+        FROM status_change;
+    INSERT INTO layer SELECT 'rollup_5m', count(*), 0 FROM rollup_5m;
+    INSERT INTO layer SELECT 'rollup_1h', count(*), 0 FROM rollup_1h;
+    ",
 ];
+
+/// Somebody may look into the file with other programs; this long they get to let go.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The version this program writes.
 pub(super) const VERSION: usize = MIGRATIONS.len();
@@ -192,9 +211,8 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
             | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )
     .map_err(|error| broken(&error))?;
-    // Somebody may look into the file with other programs; they get five seconds to let go.
     connection
-        .busy_timeout(Duration::from_secs(5))
+        .busy_timeout(PATIENCE)
         .map_err(|error| broken(&error))?;
     let found = version(path, &connection)?;
     if found == 0 {

@@ -91,8 +91,11 @@ impl Slice {
     pub(in crate::store) fn pages(&self, page_size: u64) -> u64 {
         let keys = |block: &NewBlock| 2 * (block.first.0.len() + block.last.0.len() + 32);
         let keys: usize = self.blocks.iter().map(keys).sum();
-        // Rollups of each subject stand on a page of their own, at most.
-        let rows = self.rows.len() as u64 / 2;
+        // Those of one subject stand together: on two pages, in two tables.
+        let subject = |row: &NewRow| (row.group, row.topic);
+        let is_new = |two: &&[NewRow]| subject(&two[0]) != subject(&two[1]);
+        let subjects = 1 + self.rows.windows(2).filter(is_new).count() as u64;
+        let rows = 2 * subjects + self.rows.len() as u64 / 32;
         (self.bytes() + keys as u64).div_ceil(page_size - 4) + self.blocks.len() as u64 + rows + 16
     }
 }
@@ -281,14 +284,6 @@ pub(super) fn frame_before(
             },
         )
         .optional()
-}
-
-/// Bytes of all blocks.
-pub(super) fn bytes(connection: &Connection) -> Result<u64, rusqlite::Error> {
-    let bytes: i64 = connection
-        .prepare_cached("SELECT coalesce(sum(bytes), 0) FROM seal")?
-        .query_row([], |row| row.get(0))?;
-    Ok(u64::try_from(bytes).unwrap_or(0))
 }
 
 /// The number and the hour of each sealed hour of a cluster, in an order in which later frames come

@@ -259,10 +259,12 @@ impl Groups {
     /// What was gathered, in blocks.
     pub(super) fn into_blocks(self) -> Vec<GroupBlock> {
         let mut blocks = Blocks {
+            subjects_max: subjects_max(self.beats.len()),
             beats: self.beats,
             done: Vec::new(),
             groups: Vec::new(),
             rows: 0,
+            subjects: 0,
         };
         for (id, group) in self.groups {
             blocks.group(id, group);
@@ -279,12 +281,23 @@ impl Group {
     }
 }
 
+/// Rollups that are written together with one block, at most: some 15 ms.
+const ROLLUPS_TARGET: usize = 1500;
+
+/// Groups, and topics of groups, after which a block of so many beats ends: a block is written in
+/// one transaction with its rollups, which are of up to twelve spans of five minutes and of the hour.
+fn subjects_max(beats: usize) -> usize {
+    ROLLUPS_TARGET / (beats.clamp(1, 12) + 1)
+}
+
 /// Groups that are being cut into blocks.
 struct Blocks {
     beats: Vec<Timestamp>,
     done: Vec<GroupBlock>,
     groups: Vec<GroupSpan>,
     rows: usize,
+    subjects: usize,
+    subjects_max: usize,
 }
 
 impl Blocks {
@@ -296,10 +309,14 @@ impl Blocks {
             });
         }
         self.rows = 0;
+        self.subjects = 0;
     }
 
     fn group(&mut self, id: GroupId, group: Group) {
         let all = group.weight();
+        if self.subjects + 1 + group.topics.len() > self.subjects_max {
+            self.flush();
+        }
         // A group that fits one block is not torn for another one's sake.
         if self.rows > 0 && self.rows + group.rows.len() > ROWS_TARGET
             || all <= ROWS_TARGET && self.rows + all > ROWS_TARGET
@@ -308,6 +325,7 @@ impl Blocks {
         }
         if !group.rows.is_empty() {
             self.rows += group.rows.len();
+            self.subjects += 1;
             self.groups.push(GroupSpan {
                 id: id.clone(),
                 present: group.present,
@@ -323,6 +341,10 @@ impl Blocks {
     }
 
     fn topic(&mut self, id: &GroupId, topic: TopicName, span: Span<PartitionEvaluation>) {
+        if self.subjects >= self.subjects_max {
+            self.flush();
+        }
+        self.subjects += 1;
         let mut part = TopicSpan {
             topic,
             counts: span.counts,
@@ -451,6 +473,7 @@ impl Topics {
 
     /// What was gathered, in blocks.
     pub(super) fn into_blocks(self) -> Vec<TopicBlock> {
+        let subjects_max = subjects_max(self.beats.len());
         let mut done = Vec::new();
         let mut block = TopicBlock {
             beats: self.beats,
@@ -467,6 +490,10 @@ impl Topics {
         for (topic, span) in self.topics {
             if span.from > 0 && span.series.is_empty() {
                 continue;
+            }
+            if block.topics.len() >= subjects_max {
+                flush(&mut block);
+                rows = 0;
             }
             let mut part = LogSpan {
                 topic,

@@ -28,7 +28,7 @@ mod totals;
 use std::fmt;
 use std::time::Duration;
 
-pub(super) use self::expire::{Dropped, choose, delete, tidy};
+pub(super) use self::expire::{Dropped, choose, delete, delete_old, delete_oldest, forget_hours};
 pub(super) use self::file::{Hour, Slice, begin, write_slice};
 pub(super) use self::seal::Never;
 pub use self::seal::Sealer;
@@ -36,6 +36,9 @@ use crate::store::codec::EncodeError;
 
 /// What is sealed at once, aligned to the epoch.
 pub const HOUR: Duration = Duration::from_secs(3600);
+
+/// The same in milliseconds.
+pub(super) const HOUR_MS: i64 = 3_600_000;
 
 /// The level of compression: higher ones gain nothing on planes of noise.
 const LEVEL: i32 = 3;

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, Row as SqlRow, params};
+use rusqlite::{Connection, Row as SqlRow, Statement, params};
 
 use super::HOUR;
 use super::rollup::{FIVE_MINUTES, Rollup, StatusSeconds, Subject};
 use crate::clock::Timestamp;
+use crate::store::layers::{self, Table};
 
 /// Seconds of a day: rows of one day stand together, so that old ones go together.
 const DAY_S: i64 = 86_400;
@@ -22,88 +23,93 @@ pub(super) struct NewRow {
     pub(super) rollup: Rollup,
 }
 
-/// The table of a span: none for spans that are not kept.
-fn table(span: Duration) -> Option<&'static str> {
-    match span {
-        FIVE_MINUTES => Some("rollup_5m"),
-        HOUR => Some("rollup_1h"),
-        _ => None,
-    }
-}
-
 /// Writes rows. An hour that comes a second time, because the clock was set back, is added to what is
 /// there; its 95th percentile is the greater one of both.
 pub(super) fn insert(connection: &Connection, rows: &[NewRow]) -> Result<(), rusqlite::Error> {
-    for row in rows {
-        let Some(table) = table(row.span) else {
-            continue;
-        };
-        let sql = format!(
-            "INSERT INTO {table} (day, cluster, consumer_group, topic, start_s, beats, lag_min,
-                 lag_avg, lag_max, lag_p95, time_lag_max_s, produced, consumed, produce_rate_max,
-                 consume_rate_max, ok_s, warn_s, err_s)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)
-             ON CONFLICT DO UPDATE SET
-                 lag_avg = coalesce((lag_avg * beats + excluded.lag_avg * excluded.beats)
-                                    / (beats + excluded.beats), lag_avg, excluded.lag_avg),
-                 beats = beats + excluded.beats,
-                 lag_min = coalesce(min(lag_min, excluded.lag_min), lag_min, excluded.lag_min),
-                 {}",
-            [
-                greater("lag_max"),
-                greater("lag_p95"),
-                greater("time_lag_max_s"),
-                greater("produce_rate_max"),
-                greater("consume_rate_max"),
-                // What is too great for a whole number stays the greatest one.
-                "produced = coalesce(CAST(produced + excluded.produced AS INTEGER), produced,
-                                     excluded.produced)"
-                    .to_owned(),
-                "consumed = coalesce(CAST(consumed + excluded.consumed AS INTEGER), consumed,
-                                     excluded.consumed)"
-                    .to_owned(),
-                sum("ok_s"),
-                sum("warn_s"),
-                sum("err_s"),
-            ]
-            .join(", ")
-        );
-        let start = row.start.as_secs();
-        let Rollup {
-            beats,
-            lag_min,
-            lag_avg,
-            lag_max,
-            lag_p95,
-            time_lag_max_s,
-            produced,
-            consumed,
-            produce_rate_max,
-            consume_rate_max,
-            status_s,
-        } = &row.rollup;
-        connection.prepare_cached(&sql)?.execute(params![
-            start.div_euclid(DAY_S),
-            row.cluster,
-            row.group,
-            row.topic,
-            start,
-            beats,
-            lag_min,
-            lag_avg,
-            lag_max,
-            lag_p95,
-            time_lag_max_s,
-            produced,
-            consumed,
-            produce_rate_max,
-            consume_rate_max,
-            status_s.map(|s| s.ok),
-            status_s.map(|s| s.warn),
-            status_s.map(|s| s.err),
-        ])?;
+    for (span, of_span) in [(FIVE_MINUTES, Table::Rollup5m), (HOUR, Table::Rollup1h)] {
+        let mut statement = connection.prepare_cached(&upsert(of_span))?;
+        let mut new = 0;
+        for row in rows.iter().filter(|row| row.span == span) {
+            let beats = upsert_row(&mut statement, row)?;
+            new += i64::from(beats == row.rollup.beats);
+        }
+        layers::note(connection, of_span, new, 0)?;
     }
     Ok(())
+}
+
+/// The statement that writes one row, and gives the beats that it has then.
+fn upsert(table: Table) -> String {
+    let sets = [
+        greater("lag_max"),
+        greater("lag_p95"),
+        greater("time_lag_max_s"),
+        greater("produce_rate_max"),
+        greater("consume_rate_max"),
+        // What is too great for a whole number stays the greatest one.
+        "produced = coalesce(CAST(produced + excluded.produced AS INTEGER), produced,
+                             excluded.produced)"
+            .to_owned(),
+        "consumed = coalesce(CAST(consumed + excluded.consumed AS INTEGER), consumed,
+                             excluded.consumed)"
+            .to_owned(),
+        sum("ok_s"),
+        sum("warn_s"),
+        sum("err_s"),
+    ];
+    format!(
+        "INSERT INTO {} (day, cluster, consumer_group, topic, start_s, beats, lag_min,
+             lag_avg, lag_max, lag_p95, time_lag_max_s, produced, consumed, produce_rate_max,
+             consume_rate_max, ok_s, warn_s, err_s)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)
+         ON CONFLICT DO UPDATE SET
+             lag_avg = coalesce((lag_avg * beats + excluded.lag_avg * excluded.beats)
+                                / (beats + excluded.beats), lag_avg, excluded.lag_avg),
+             beats = beats + excluded.beats,
+             lag_min = coalesce(min(lag_min, excluded.lag_min), lag_min, excluded.lag_min),
+             {}
+         RETURNING beats",
+        table.name(),
+        sets.join(", ")
+    )
+}
+
+fn upsert_row(statement: &mut Statement<'_>, row: &NewRow) -> Result<u32, rusqlite::Error> {
+    let start = row.start.as_secs();
+    let Rollup {
+        beats,
+        lag_min,
+        lag_avg,
+        lag_max,
+        lag_p95,
+        time_lag_max_s,
+        produced,
+        consumed,
+        produce_rate_max,
+        consume_rate_max,
+        status_s,
+    } = &row.rollup;
+    let row = params![
+        start.div_euclid(DAY_S),
+        row.cluster,
+        row.group,
+        row.topic,
+        start,
+        beats,
+        lag_min,
+        lag_avg,
+        lag_max,
+        lag_p95,
+        time_lag_max_s,
+        produced,
+        consumed,
+        produce_rate_max,
+        consume_rate_max,
+        status_s.map(|s| s.ok),
+        status_s.map(|s| s.warn),
+        status_s.map(|s| s.err),
+    ];
+    statement.query_row(row, |row| row.get(0))
 }
 
 fn greater(column: &str) -> String {
@@ -122,8 +128,10 @@ pub(super) fn read(
     span: Duration,
     (from, to): (Timestamp, Timestamp),
 ) -> Result<Vec<(Timestamp, Rollup)>, rusqlite::Error> {
-    let Some(table) = table(span) else {
-        return Ok(Vec::new());
+    let table = match span {
+        FIVE_MINUTES => Table::Rollup5m.name(),
+        HOUR => Table::Rollup1h.name(),
+        _ => return Ok(Vec::new()),
     };
     let (group, topic) = match subject {
         Subject::Group(group) => (Some(group.as_str()), None),

@@ -3,6 +3,7 @@
 mod crash;
 mod disk;
 mod journal;
+mod limits;
 mod open;
 mod readers;
 

@@ -1,12 +1,12 @@
 //! Getting what is pending onto the disk, and what to do when the disk refuses.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::ErrorCode;
 
 use super::Writer;
+use super::log::Log;
 use crate::clock::Stopwatch;
 use crate::store::error::write_trouble;
 use crate::store::frame::Seq;
@@ -14,16 +14,10 @@ use crate::store::history;
 use crate::store::holes::PastHole;
 use crate::store::journal::{CursorRow, Journal, NewFrame, Pages, Write};
 use crate::store::lock;
-use crate::store::retention::{Need, missing, pages_for, plan};
+use crate::store::retention::{Need, Plan, at_once, missing, pages_for, plan};
 
 /// How often the same trouble is said again.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
-
-/// Status changes that go at once when the file is full of them.
-const CHANGES_AT_ONCE: u32 = 10_000;
-
-/// Free pages that are given back to the file system at once: 16 MiB.
-const SHRINK_PAGES: u64 = 4096;
 
 /// What is written of the sinks.
 #[derive(Debug, Default)]
@@ -138,13 +132,14 @@ impl Writer {
         let names = lock(&self.shared.dictionary).unsaved();
         let pages = journal.pages()?;
         let needed = needed_pages(frames, &names, pages.size);
-        let keep = self.shared.settings.journal_keep;
-        let raw_keep = self.shared.settings.raw_keep;
+        let settings = &self.shared.settings;
+        let newest = frames.last().map(|frame| frame.beat);
+        let at_most = at_once(self.budget, pages.size) + needed;
         // The oldest history goes before any frame does.
         let dropped = history::choose(
             journal.connection(),
-            missing(self.budget, pages, needed),
-            frames.last().map(|frame| frame.beat.minus(raw_keep)),
+            missing(self.budget, pages, needed).min(at_most),
+            newest.map(|beat| beat.minus(settings.raw_keep)),
             pages.size,
         )?;
         let need = Need {
@@ -154,7 +149,7 @@ impl Writer {
                 ..pages
             },
             needed,
-            keep_from: frames.last().map(|frame| frame.beat.minus(keep)),
+            newest: newest.map(|beat| (beat, settings.journal_keep)),
             frames: count,
         };
         let plan = {
@@ -165,9 +160,13 @@ impl Writer {
             )
         };
         if plan.missing > 0 {
-            journal.delete_oldest_changes(CHANGES_AT_ONCE)?;
-            history::tidy(journal.connection(), Default::default(), true)?;
+            let transaction = journal.connection_mut().transaction()?;
+            let gone = history::delete_oldest(&transaction)?;
+            transaction.commit()?;
+            self.shared.state().health.gone.add(&gone);
         }
+        let log = Log::of(journal, self.budget);
+        log.take(&mut self.logged, needed + touched(&plan, &dropped))?;
         journal.write(&Write {
             delete: &plan.delete,
             dropped: (!dropped.is_empty()).then_some(&dropped),
@@ -176,7 +175,6 @@ impl Writer {
             cursors: &staged.cursors,
             holes: &staged.holes,
         })?;
-        self.logged += (needed + plan.delete.len() as u64 * 4 + dropped.pages) * pages.size;
         if let Some((id, _)) = names.last() {
             lock(&self.shared.dictionary).saved(*id);
         }
@@ -185,10 +183,9 @@ impl Writer {
         for seq in written {
             state.index.stored(seq);
         }
-        for seq in plan.delete {
-            // Also when the tail still has it: the limits of the journal are the same for all.
-            state.index.remove(seq);
-        }
+        // Also when the tail still has them: the limits of the journal are the same for all.
+        state.remove(&plan);
+        state.health.gone.blocks.add(dropped.gone);
         state.holes.saved(&staged.holes);
         for (sink, row) in &staged.cursors {
             if let Some(staged) = state.cursors.get_mut(sink)
@@ -229,71 +226,19 @@ impl Writer {
         }
         // A log that is moved into the file starts again from its beginning, which frees room.
         if let Some(journal) = &self.journal
-            && journal.checkpoint(true).is_ok()
+            && let Ok(logged) = journal.checkpoint()
         {
-            self.logged = 0;
+            self.logged = logged;
         }
         let mut state = self.shared.state();
         state.health.durable = false;
         state.health.reason = Some(reason);
     }
+}
 
-    /// After a beat: the log, and the file's size.
-    pub(super) fn tidy(&mut self) {
-        if let Some(journal) = &self.journal
-            && self.trouble.is_none()
-        {
-            if self.logged > self.budget.checkpoint() && journal.checkpoint(false).is_ok() {
-                self.logged = 0;
-            }
-            if let Err(error) = self.tidy_history(journal) {
-                tracing::debug!("old history is not deleted: {error}");
-            }
-            if let Err(error) = self.shrink(journal) {
-                tracing::debug!("the store's file is not shrunk: {error}");
-            }
-        }
-        self.measure();
-    }
-
-    /// Deletes what is too old of the rollups, a little at a time.
-    fn tidy_history(&self, journal: &Journal) -> Result<(), rusqlite::Error> {
-        let newest = self.shared.state().index.iter().next_back().map(|e| e.beat);
-        let Some(newest) = newest else {
-            return Ok(());
-        };
-        let settings = &self.shared.settings;
-        let keep_from = (
-            newest.minus(settings.rollup_5m_keep),
-            newest.minus(settings.rollup_1h_keep),
-        );
-        history::tidy(journal.connection(), keep_from, false)?;
-        Ok(())
-    }
-
-    /// Gives free pages back, a few at a time, when the file is too large or a quarter empty.
-    fn shrink(&self, journal: &Journal) -> Result<(), rusqlite::Error> {
-        let Pages { size, count, free } = journal.pages()?;
-        let allowed = self.budget.pages(size);
-        let is_too_large = count > allowed && free > 0;
-        if is_too_large || (free > count / 4 && free > SHRINK_PAGES) {
-            journal.shrink(SHRINK_PAGES.min(free))?;
-            journal.limit_pages(allowed)?;
-        }
-        Ok(())
-    }
-
-    /// Notes the size of the file and its log.
-    pub(super) fn measure(&self) {
-        let Some(path) = &self.shared.path else {
-            return;
-        };
-        let size = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
-        let mut log = path.as_os_str().to_owned();
-        log.push("-wal");
-        let bytes = size(path) + size(Path::new(&log));
-        self.shared.state().health.bytes = bytes;
-    }
+/// Pages that deleting changes, about: the leaves of trees, and the lists of free pages.
+fn touched(plan: &Plan, dropped: &history::Dropped) -> u64 {
+    4 * plan.delete.len() as u64 + dropped.pages / 4
 }
 
 fn needed_pages(frames: &[NewFrame], names: &[(u32, Arc<str>)], page_size: u64) -> u64 {

@@ -6,8 +6,10 @@
 //! the answer to `append`, so that they never make a beat wait.
 
 mod flush;
+mod log;
 mod seal;
 mod snapshots;
+mod tidy;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -59,8 +61,10 @@ pub struct Writer {
     pending: VecDeque<NewFrame>,
     trouble: Option<Trouble>,
     budget: Budget,
-    /// Bytes in the write-ahead log since it was last moved into the file, about.
+    /// Bytes in the write-ahead log that new ones are put behind, rather too many.
     logged: u64,
+    /// Something is left to be tidied.
+    has_more: bool,
 }
 
 impl Writer {
@@ -83,6 +87,7 @@ impl Writer {
             trouble: None,
             budget,
             logged: 0,
+            has_more: false,
         };
         if let Some(path) = writer.shared.path.clone() {
             writer
@@ -137,7 +142,8 @@ impl Writer {
     /// Writes until the store is closed or every handle is gone.
     pub fn run(mut self) {
         loop {
-            match self.queue.recv_timeout(TICK) {
+            let wait = if self.has_more { Duration::ZERO } else { TICK };
+            match self.queue.recv_timeout(wait) {
                 Ok(Command::Append {
                     evaluations,
                     sinks,
@@ -173,7 +179,10 @@ impl Writer {
                     reply.send(()).ok();
                     return;
                 }
-                Err(RecvTimeoutError::Timeout) => self.tick(),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.tick();
+                    self.tidy();
+                }
                 Err(RecvTimeoutError::Disconnected) => {
                     self.finish();
                     return;
@@ -324,6 +333,7 @@ impl Writer {
                 bytes: u32::try_from(encoded.len()).unwrap_or(u32::MAX),
                 cluster: *cluster,
                 is_stored: has_file && first_pending.is_none_or(|pending| frame.seq < pending),
+                is_sealed: false,
             });
             state.tail.push(frame, Arc::clone(encoded));
         }
@@ -373,7 +383,7 @@ impl Writer {
     fn finish(&mut self) {
         self.flush();
         if let Some(journal) = &self.journal
-            && let Err(error) = journal.checkpoint(true)
+            && let Err(error) = journal.empty_log()
         {
             tracing::warn!("the store's log is moved into the file at the next start: {error}");
         }

@@ -1,6 +1,7 @@
 //! Writing what the sealer hands over: small transactions between two beats.
 
 use super::Writer;
+use super::log::Log;
 use crate::store::SealWork;
 use crate::store::error::write_trouble;
 use crate::store::history;
@@ -35,11 +36,13 @@ impl Writer {
             if dropped.pages < short {
                 return Err(full());
             }
+            Log::of(journal, self.budget).take(&mut self.logged, dropped.pages / 4 + 8)?;
             let transaction = journal.connection_mut().transaction()?;
             history::delete(&transaction, &dropped)?;
             transaction.commit()?;
+            self.shared.state().health.gone.blocks.add(dropped.gone);
         }
-        self.logged += needed * size;
+        Log::of(journal, self.budget).take(&mut self.logged, needed)?;
         match work {
             SealWork::Begin(hour) => history::begin(journal.connection_mut(), hour),
             SealWork::Slice(slice) => {

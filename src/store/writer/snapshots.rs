@@ -1,6 +1,7 @@
 //! Writing a cluster's snapshot between two beats.
 
 use super::Writer;
+use super::log::Log;
 use crate::store::StoreError;
 use crate::store::error::write_trouble;
 use crate::store::retention::{Need, plan};
@@ -40,7 +41,7 @@ impl Writer {
             budget: self.budget,
             pages,
             needed,
-            keep_from: None,
+            newest: None,
             frames: 0,
         };
         let plan = {
@@ -50,12 +51,10 @@ impl Writer {
                 state.index.iter().take_while(|entry| entry.is_stored),
             )
         };
+        let touched = bytes.div_ceil(pages.size - 4) + pieces + 4 * plan.delete.len() as u64;
+        Log::of(journal, self.budget).take(&mut self.logged, touched + 8)?;
         journal.write_snapshot(snapshot, &plan.delete)?;
-        self.logged += (bytes.div_ceil(pages.size - 4) + pieces) * pages.size;
-        let mut state = self.shared.state();
-        for seq in plan.delete {
-            state.index.remove(seq);
-        }
+        self.shared.state().remove(&plan);
         Ok(())
     }
 }

@@ -230,10 +230,7 @@ impl Sealer {
         let result = self.seal_all(&file, horizon);
         if result.is_ok() {
             self.done = Some(horizon);
-            let bytes = file::bytes(&file)?;
-            let mut state = self.shared.state();
-            state.health.sealed_through = Some(horizon);
-            state.health.block_bytes = bytes;
+            self.shared.state().health.sealed_through = Some(horizon);
         }
         self.file = Some(file);
         result
@@ -305,6 +302,9 @@ impl Sealer {
                 Step::Cluster | Step::Done => self.seal_cluster(file, &mut work, progress)?,
             };
         }
+        let within = (hour.hour, hour.hour.plus(HOUR));
+        let mut state = self.shared.state();
+        state.index.sealed(hour.cluster, within, hour.last);
         Ok(())
     }
 
@@ -389,6 +389,7 @@ impl Sealer {
                 if last {
                     break;
                 }
+                self.rest()?;
             }
         }
         let next = match &run.range.to {

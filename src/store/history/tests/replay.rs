@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::sealing::{journaled, seal_until_killed};
+use super::sealing::{SMALL, journaled, seal_until_killed};
 use super::world;
 use crate::clock::Timestamp;
 use crate::lag::evaluation::{Evaluation, GroupEvaluation, TopicEvaluation};
@@ -121,7 +121,7 @@ fn stored(evaluation: &Arc<Evaluation>) -> Arc<Evaluation> {
 /// sealed; and what is in it.
 async fn in_small_blocks(path: &Path) -> Vec<Arc<Evaluation>> {
     let all = journaled(path, 95).await;
-    seal_until_killed(path, usize::MAX);
+    seal_until_killed(path, SMALL, usize::MAX);
     all
 }
 

@@ -8,6 +8,7 @@ use super::world;
 use crate::clock::Timestamp;
 use crate::lag::evaluation::Evaluation;
 use crate::lag::ids::ClusterName;
+use crate::store::history::file::Step;
 use crate::store::history::read::{History, ReadError, Sealed};
 use crate::store::history::rollup::{FIVE_MINUTES, Subject};
 use crate::store::history::seal::{Limits, Sealer};
@@ -142,44 +143,93 @@ pub(super) async fn journaled(path: &Path, beats: u32) -> Vec<Arc<Evaluation>> {
     appended
 }
 
-/// Runs a sealer on the file until it has had `writes` things written; the last one is on disk, but
-/// it does not learn of it. How many were asked for.
-pub(super) fn seal_until_killed(path: &Path, writes: usize) -> usize {
+/// What a sealer had written before it was killed, or done.
+#[derive(Default)]
+pub(super) struct Asked {
+    pub(super) writes: usize,
+    /// Rollups of one transaction, at most.
+    rows: usize,
+    pub(super) is_done: bool,
+}
+
+pub(super) const SMALL: Limits = Limits {
+    rows: 100,
+    logs: 60,
+    slice: 2000,
+};
+
+/// Runs a sealer on the file until everything is sealed, or it has had `writes` things written; the last one is on disk, but it does not learn of it.
+pub(super) fn seal_until_killed(path: &Path, limits: Limits, writes: usize) -> Asked {
     let opened = unlocked(|| Store::open(Some(path), StoreSettings::default()));
-    let (commands, asked) = std::sync::mpsc::sync_channel(1);
+    let (commands, queue) = std::sync::mpsc::sync_channel(1);
     let (alive, stop) = std::sync::mpsc::sync_channel(1);
     let shared = Arc::clone(&opened.store.shared);
     let mut sealer = Sealer::new(shared, commands, stop).unwrap();
-    sealer.limits = Limits {
-        rows: 100,
-        logs: 60,
-        slice: 2000,
-    };
+    sealer.limits = limits;
     let sealing = std::thread::spawn(move || sealer.run());
     let mut connection = crate::store::schema::open(path).unwrap();
-    let mut count = 0;
-    while count < writes {
-        let Ok(command) = asked.recv_timeout(Duration::from_millis(600)) else {
-            break;
+    let mut asked = Asked::default();
+    while asked.writes < writes {
+        // When an hour is done there may be another one.
+        let patience = Duration::from_secs(if asked.is_done { 2 } else { 30 });
+        let command = match queue.recv_timeout(patience) {
+            Ok(command) => command,
+            Err(_) if asked.is_done => break,
+            Err(error) => panic!("the sealer goes on: {error}"),
         };
         let Command::Seal { work, reply } = command else {
             panic!("the sealer only seals");
         };
-        count += 1;
+        asked.writes += 1;
         let done = match work {
-            SealWork::Begin(hour) => begin(&mut connection, &hour).unwrap(),
+            SealWork::Begin(hour) => {
+                asked.is_done = false;
+                begin(&mut connection, &hour).unwrap()
+            }
             SealWork::Slice(slice) => {
+                asked.rows = asked.rows.max(slice.rows.len());
+                asked.is_done = slice.after.step == Step::Done;
                 write_slice(&mut connection, &slice).unwrap();
                 0
             }
         };
-        if count < writes {
+        if asked.writes < writes {
             reply.send(Ok(done)).unwrap();
         }
     }
-    drop((asked, alive));
+    drop((queue, alive));
     sealing.join().unwrap();
-    count
+    asked
+}
+
+/// Two beats of thousands of small groups: all of them fit one block, their rollups do not fit one
+/// transaction.
+#[tokio::test]
+async fn rollups_are_written_in_bounded_transactions() {
+    let (_directory, path) = place();
+    let opened = Store::open(Some(&path), StoreSettings::default()).unwrap();
+    let (store, writer) = (opened.store, opened.writer);
+    drop((opened.sealer, opened.loader, opened.historian));
+    let writing = std::thread::spawn(move || writer.run());
+    for minutes in [0, 30, 70] {
+        let evaluation = Arc::new(Evaluation {
+            beat: START.plus(Duration::from_secs(60) * minutes),
+            ..(*crate::store::sample::busy(1, 3000, 1)).clone()
+        });
+        append(&store, &evaluation).await;
+    }
+    store.close().await;
+    drop(store);
+    writing.join().unwrap();
+    let asked = seal_until_killed(&path, Limits::default(), usize::MAX);
+    // A group, its topic and the topic have a row for each beat and one for the hour.
+    let file = rusqlite::Connection::open(&path).unwrap();
+    let count: u32 = file
+        .query_row("SELECT count(*) FROM rollup_5m", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(count, 3 * 3000 * 2);
+    assert!((500..=2000).contains(&asked.rows), "{} at once", asked.rows);
+    assert!(asked.writes > 12, "{}", asked.writes);
 }
 
 #[tokio::test]
@@ -191,7 +241,7 @@ async fn a_sealer_that_is_killed_behind_any_write_neither_loses_nor_doubles() {
         std::fs::copy(&path, &to).unwrap();
         to
     };
-    let all = seal_until_killed(&copy("whole.db"), usize::MAX);
+    let all = seal_until_killed(&copy("whole.db"), SMALL, usize::MAX).writes;
     assert!(all > 20, "there are many transactions: {all}");
     // Killed once behind each write, then left alone; and killed again and again.
     let mut files = vec![("whole.db".to_owned(), 0)];
@@ -201,10 +251,10 @@ async fn a_sealer_that_is_killed_behind_any_write_neither_loses_nor_doubles() {
         let path = path.with_file_name(&name);
         if writes > 0 {
             copy(&name);
-            seal_until_killed(&path, writes);
+            seal_until_killed(&path, SMALL, writes);
         }
         if name == "again.db" {
-            while seal_until_killed(&path, 2) == 2 {}
+            while !seal_until_killed(&path, SMALL, 2).is_done {}
         }
         let running = Running::open(Some(&path), StoreSettings::default());
         let end = Some(START.plus(HOUR));
