@@ -44,7 +44,7 @@ pub fn v1(name: &str) -> Target {
     }
 }
 
-fn v2() -> Target {
+pub fn v2() -> Target {
     Target::V2 {
         org: "ops".to_owned(),
         bucket: "lag".to_owned(),
@@ -137,23 +137,28 @@ impl Bench for Victoria {
     }
 
     async fn counts(&self) -> Counts {
-        self.database.get("/internal/force_flush").accepted();
-        let mut counts = Counts::new();
-        for (measurement, field) in ALWAYS {
-            let selector = format!("{}_{field}", measurement.name());
-            let export = format!("/api/v1/export?match[]={selector}&reduce_mem_usage=0");
-            let answer = self.database.get(&export).accepted();
-            let series = answer.body.lines().map(|line| {
-                let series: Json = serde_json::from_str(line).unwrap();
-                series["timestamps"].as_array().unwrap().len() as u64
-            });
-            let found: u64 = series.sum();
-            if found > 0 {
-                counts.insert(measurement.name().to_owned(), found);
-            }
-        }
-        counts
+        exported(&self.database)
     }
+}
+
+/// Points by measurement in a VictoriaMetrics, which shows new samples late unless it is told to.
+pub fn exported(database: &Database) -> Counts {
+    database.get("/internal/force_flush").accepted();
+    let mut counts = Counts::new();
+    for (measurement, field) in ALWAYS {
+        let selector = format!("{}_{field}", measurement.name());
+        let export = format!("/api/v1/export?match[]={selector}&reduce_mem_usage=0");
+        let answer = database.get(&export).accepted();
+        let series = answer.body.lines().map(|line| {
+            let series: Json = serde_json::from_str(line).unwrap();
+            series["timestamps"].as_array().unwrap().len() as u64
+        });
+        let found: u64 = series.sum();
+        if found > 0 {
+            counts.insert(measurement.name().to_owned(), found);
+        }
+    }
+    counts
 }
 
 #[tokio::test]

@@ -61,7 +61,7 @@ pub fn found(database: &Database, selector: &str) -> u64 {
 }
 
 /// The same of a VictoriaMetrics, which shows new samples late unless it is told to.
-fn exported(database: &Database, selector: &str) -> u64 {
+pub fn exported(database: &Database, selector: &str) -> u64 {
     database.get("/internal/force_flush").accepted();
     let selector = utf8_percent_encode(selector, NON_ALPHANUMERIC);
     let export = format!("/api/v1/export?match[]={selector}&reduce_mem_usage=0");

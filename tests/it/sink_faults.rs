@@ -240,3 +240,32 @@ async fn prometheus_has_everything_once_after_a_freeze_and_a_kill() {
     let mut server = Database::start_with(DatabaseKind::Prometheus, &no_window);
     killed(&mut server, &Place::Prometheus).await;
 }
+
+#[tokio::test]
+async fn victoria_metrics_has_everything_once_after_every_fault() {
+    for place in [Place::Victoria, Place::VictoriaLines] {
+        for (what, fault) in FAULTS {
+            let server = Database::start(DatabaseKind::VictoriaMetrics);
+            one_fault(&server, &place, what, fault).await;
+        }
+    }
+}
+
+/// After SIGKILL it forgets what it acknowledged in the last seconds; a stop in good order is what
+/// it promises to outlive.
+#[tokio::test]
+async fn victoria_metrics_has_everything_once_after_a_freeze_and_a_restart() {
+    for place in [Place::Victoria, Place::VictoriaLines] {
+        let server = Database::start(DatabaseKind::VictoriaMetrics);
+        frozen(&server, &place).await;
+        let mut server = Database::start(DatabaseKind::VictoriaMetrics);
+        deliver("restarted", &place, &server.url(), async |mut health| {
+            begun(&mut health).await;
+            server.stop();
+            failing(&mut health).await;
+            server.restart();
+        })
+        .await;
+        assert_eq!(place.counts(&server), points(&frames()), "restarted");
+    }
+}

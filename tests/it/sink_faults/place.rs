@@ -22,6 +22,10 @@ pub enum Place {
     },
     /// The whole server.
     Prometheus,
+    /// A whole VictoriaMetrics, which removes doubles, by remote write.
+    Victoria,
+    /// The same by line protocol.
+    VictoriaLines,
 }
 
 impl Place {
@@ -48,7 +52,8 @@ impl Place {
                 let settings = self.search_settings(address);
                 Arc::new(ElasticSink::new(ElasticSettings { tls, ..settings }).unwrap())
             }
-            Self::Prometheus => Arc::new(prometheus::sink_at(address, tls)),
+            Self::Prometheus | Self::Victoria => Arc::new(prometheus::sink_at(address, tls)),
+            Self::VictoriaLines => Arc::new(influxdb::sink_at(address, influxdb::v2(), tls)),
         }
     }
 
@@ -98,14 +103,17 @@ impl Place {
                     counts.insert(measurement.name().to_owned(), found);
                 }
             }
-            Self::Prometheus => {
-                for (measurement, selector) in prometheus::always() {
-                    let found = prometheus::found(server, &selector);
-                    counts.insert(measurement.name().to_owned(), found);
-                }
-            }
+            Self::Prometheus => counts = selected(server, prometheus::found),
+            Self::Victoria => counts = selected(server, prometheus::exported),
+            Self::VictoriaLines => counts = influxdb::exported(server),
         }
         counts.retain(|_, count| *count > 0);
         counts
     }
+}
+
+fn selected(server: &Database, found: fn(&Database, &str) -> u64) -> Counts {
+    let always = prometheus::always();
+    let counts = always.map(|(it, selector)| (it.name().to_owned(), found(server, &selector)));
+    counts.collect()
 }
