@@ -5,12 +5,13 @@
 //! tasks and threads. Start: store, sinks, clusters, server, beat. Stop: the beat first, then the
 //! sinks flush, then the clusters, then the store. Whatever ends unexpectedly is named.
 
+pub mod backfill;
 mod clusters;
 mod memory;
 mod warm;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -29,7 +30,7 @@ use crate::monitor::{ClusterHealth, Timing};
 use crate::scheduler::{Journal, Scheduler};
 use crate::server::{self, ClusterHandle, LogLevel, SinkHandle};
 use crate::sinks::Sink;
-use crate::sinks::dead_letters::DeadLetters;
+use crate::sinks::dead_letters::{DeadLetters, folder_of};
 use crate::sinks::delivery::{FLUSH, Setup, Start, Worker};
 use crate::sinks::elasticsearch::ElasticSink;
 use crate::sinks::influxdb::InfluxSink;
@@ -280,10 +281,7 @@ pub fn build_sink(kind: &SinkKind) -> anyhow::Result<Arc<dyn Sink>> {
 
 /// Where dead letters of a store are kept; none without a path.
 pub fn dead_letters_folder(store: &StoreConfig) -> Option<PathBuf> {
-    let path = store.path.as_deref()?;
-    let mut name = path.file_name()?.to_owned();
-    name.push(".dead-letters");
-    Some(path.parent().unwrap_or(Path::new(".")).join(name))
+    store.path.as_deref().map(folder_of)
 }
 
 fn start_sinks(

@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 something failed while running, 2 the arguments or the configuration are
 //! wrong. Everything a script may read goes to standard output, everything else to standard error.
 
+mod backfill;
 mod check;
 mod dead_letters;
 mod demo;
@@ -76,6 +77,23 @@ enum Command {
   lagline dead-letters replay influx --config lagline.toml
   lagline dead-letters drop influx --config lagline.toml")]
     DeadLetters(dead_letters::DeadLettersArguments),
+    /// Write history to a sink: to one that is new, or what it has missed
+    #[command(
+        after_help = "Covers the measurements kafka_lag_group, kafka_lag_topic, kafka_lag_partition and
+kafka_topic_offset, as the sink's options choose them (its max_age does not count); not
+kafka_cluster, kafka_lag_status and lagline_sink, which history does not have.
+
+Points have the times and ids that delivery gives them: writing one again does what sending it again
+does, see the README. What fails is tried again; what is refused for good goes to the dead letters.
+It works beside a running lagline. Stopped or killed, the same command goes on where it was; how far
+it is stands in a file beside the store, FILE.backfill/SINK.json.
+
+Examples:
+  lagline backfill --config lagline.toml --sink influx --dry-run
+  lagline backfill --config lagline.toml --sink influx --from -3d --rate 20000
+  lagline backfill --config lagline.toml --sink elastic --holes"
+    )]
+    Backfill(backfill::BackfillArguments),
     /// Write history to a file or to standard output
     #[command(
         after_help = "Every beat that is kept: measurements of groups, of their topics and partitions, and topics' own
@@ -166,6 +184,7 @@ pub fn main() -> ExitCode {
         Command::Demo(command) => demo::run(&command, &arguments.log),
         Command::Groups(command) => groups::run(&command),
         Command::DeadLetters(command) => dead_letters::run(&command, &arguments.log),
+        Command::Backfill(command) => backfill::run(&command, &arguments.log),
         Command::Export(command) => export::run(&command, &arguments.log),
         Command::Config {
             command: ConfigCommand::Example,
@@ -212,6 +231,11 @@ mod tests {
         let help = command.clone().term_width(100).render_long_help();
         let path = format!("tests/golden/cli/{name}-help.txt");
         crate::golden::check(&path, &help.to_string());
+    }
+
+    #[test]
+    fn backfill_says_what_it_does() {
+        help_is_as_agreed("backfill");
     }
 
     #[test]

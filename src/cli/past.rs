@@ -135,6 +135,7 @@ impl Shown {
         if !self.bar.is_hidden() {
             let points = HumanCount(self.points);
             self.bar.set_message(format!("{points} points"));
+            self.bar.set_length(progress.total);
             self.bar.set_position(progress.done);
         }
     }

@@ -109,7 +109,7 @@ pub(super) fn serve(
 }
 
 /// Waits for the signal to stop.
-async fn signal() -> anyhow::Result<()> {
+pub(super) async fn signal() -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for signals")?;

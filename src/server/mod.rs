@@ -35,6 +35,7 @@ use crate::kafka::offsets::ReaderStats;
 use crate::lag::evaluation::{Evaluation, Phase};
 use crate::lag::ids::ClusterName;
 use crate::monitor::{ClusterHealth, Command};
+use crate::sinks::dead_letters::Tallies;
 use crate::sinks::delivery::SinkHealth;
 use crate::store::Store;
 use crate::store::frame::SinkRow;
@@ -140,6 +141,7 @@ pub struct State {
     /// One for each stream that may be open.
     streams: Arc<Semaphore>,
     metrics: metrics::Cache,
+    letters: Tallies,
 }
 
 impl State {
@@ -168,6 +170,7 @@ impl State {
             stop: CancellationToken::new(),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             metrics: metrics::Cache::default(),
+            letters: Tallies::default(),
         }
     }
 

@@ -21,10 +21,12 @@ use crate::clock::Timestamp;
 use crate::points::{Batch, OwnedPoint, read_json, write_json};
 
 mod replay;
+mod tally;
 #[cfg(test)]
 mod tests;
 
 pub use replay::{Replayed, replay};
+pub use tally::{Tallies, Tally};
 
 /// How many bytes of letters are kept for each sink unless somebody says otherwise.
 pub const MAX_BYTES: u64 = 64 << 20;
@@ -201,7 +203,14 @@ fn lock(folder: &Path) -> io::Result<File> {
     Ok(lock)
 }
 
-fn path_of(folder: &Path, sink: &str, suffix: &str) -> PathBuf {
+/// Where the letters beside the store at `store` are.
+pub fn folder_of(store: &Path) -> PathBuf {
+    let mut name = store.file_name().unwrap_or_default().to_owned();
+    name.push(".dead-letters");
+    store.with_file_name(name)
+}
+
+pub(super) fn path_of(folder: &Path, sink: &str, suffix: &str) -> PathBuf {
     folder.join(format!("{}{suffix}", utf8_percent_encode(sink, UNSAFE)))
 }
 

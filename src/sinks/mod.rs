@@ -3,6 +3,7 @@
 //! A sink knows nothing of Kafka, of retries, of other sinks. It does not sleep, spawn or log, and
 //! its `write` may be cancelled at any await point.
 
+pub mod backfill;
 pub mod dead_letters;
 pub mod delivery;
 pub mod elasticsearch;

@@ -12,6 +12,8 @@ use super::params::{Parameter, Query};
 use crate::clock::Timestamp;
 use crate::server::health::state_words;
 use crate::server::{SinkHandle, State};
+use crate::sinks::backfill::{Filled, filled};
+use crate::sinks::dead_letters::{Tally, folder_of};
 use crate::store::PastHole;
 
 pub(super) const PARAMETERS: &[Parameter] = &[];
@@ -49,6 +51,10 @@ pub(super) struct Sink {
     waiting: u64,
     /// Why a point was refused for good the last time.
     last_rejection: Option<String>,
+    /// Points in the dead letters, and their bytes; null when they cannot be counted, or when there
+    /// is no store to keep them beside.
+    dead_letters: Option<u64>,
+    dead_letters_bytes: Option<u64>,
     /// What the sink has missed, oldest first.
     holes: Vec<Hole>,
 }
@@ -63,6 +69,9 @@ pub(super) struct Hole {
     rows: u64,
     /// expired, or why the frames could not be read.
     why: String,
+    /// When a backfill filled it, and with how many points; null while it is open.
+    filled_ms: Option<i64>,
+    filled_points: Option<u64>,
 }
 
 /// Every sink, in the order of the configuration.
@@ -72,14 +81,44 @@ pub(super) async fn sinks(
 ) -> Result<Json<Sinks>, Refusal> {
     let now = state.clock.now();
     Query::read(query.as_deref(), PARAMETERS, now)?;
-    let sinks = state.sinks.iter();
+    let of_state = Arc::clone(&state);
+    let besides = tokio::task::spawn_blocking(move || beside(&of_state)).await;
+    let mut besides = besides.unwrap_or_default().into_iter();
+    let sinks = state.sinks.iter().map(|handle| {
+        let beside = besides.next().unwrap_or_default();
+        sink(&state, handle, beside, now)
+    });
     Ok(Json(Sinks {
-        sinks: sinks.map(|handle| sink(&state, handle, now)).collect(),
+        sinks: sinks.collect(),
         newest_seq: state.store.newest().0,
     }))
 }
 
-fn sink(state: &State, handle: &SinkHandle, now: Timestamp) -> Sink {
+/// What stands of a sink in files beside the store.
+#[derive(Debug, Default)]
+struct Beside {
+    letters: Option<Tally>,
+    filled: Vec<Filled>,
+}
+
+/// Looks at the files of all sinks. Blocks.
+fn beside(state: &State) -> Vec<Beside> {
+    let path = state.store.health().path;
+    let of = |sink: &SinkHandle| {
+        let Some(path) = &path else {
+            return Beside::default();
+        };
+        Beside {
+            letters: state.letters.count(&folder_of(path), &sink.name).ok(),
+            // What cannot be read now is not known to be filled.
+            filled: filled(path, &sink.name).unwrap_or_default(),
+        }
+    };
+    state.sinks.iter().map(of).collect()
+}
+
+fn sink(state: &State, handle: &SinkHandle, beside: Beside, now: Timestamp) -> Sink {
+    let Beside { letters, filled } = beside;
     let health = handle.health.borrow().clone();
     let (word, why) = state_words(&health.state);
     let standing = state.store.standing(&handle.name);
@@ -101,17 +140,22 @@ fn sink(state: &State, handle: &SinkHandle, now: Timestamp) -> Sink {
         expired: counts.expired,
         waiting: counts.waiting(),
         last_rejection: health.last_rejection,
+        dead_letters: letters.map(|letters| letters.points),
+        dead_letters_bytes: letters.map(|letters| letters.bytes),
         holes: state
             .store
             .holes(&handle.name)
             .into_iter()
-            .map(hole)
+            .map(|it| hole(it, &filled))
             .collect(),
     }
 }
 
-fn hole(hole: PastHole) -> Hole {
+fn hole(hole: PastHole, filled: &[Filled]) -> Hole {
+    let filled = filled.iter().rfind(|filled| filled.is_of(&hole));
     Hole {
+        filled_ms: filled.map(|filled| filled.at_ms),
+        filled_points: filled.map(|filled| filled.points),
         after_ms: hole.after.map(Timestamp::as_ms),
         before_ms: hole.before.as_ms(),
         rows: hole.rows,

@@ -1,5 +1,6 @@
 //! The commands about the past, on a store with sealed hours and a part of one that is not sealed.
 
+mod backfill;
 mod export;
 
 use std::path::{Path, PathBuf};
