@@ -3,7 +3,7 @@
 use super::Row;
 use crate::clock::Timestamp;
 use crate::lag::evaluation::{
-    ClusterSummary, Evaluation, GroupEvaluation, GroupTopic, PartitionEvaluation, Phase, Status,
+    ClusterSummary, GroupEvaluation, GroupTopic, PartitionEvaluation, Phase, Status, TopicPartition,
 };
 use crate::lag::optional::{MaybeF32, MaybeI64};
 use crate::store::frame::{SinkRow, StatusChange};
@@ -142,17 +142,37 @@ pub(super) fn tags(row: &Row<'_>, f: &mut dyn FnMut(&'static str, &str)) {
 pub(super) fn fields(at: Timestamp, row: &Row<'_>, f: &mut dyn FnMut(&'static str, Value<'_>)) {
     let mut out = Out(f);
     match row {
-        Row::Cluster { evaluation } => cluster(evaluation, &mut out),
+        Row::Cluster { evaluation } => cluster(evaluation.phase, &evaluation.summary, &mut out),
         Row::Group { group: state, .. } => group(state, &mut out),
         Row::Topic { topic: state, .. } => topic(state, &mut out),
         Row::Partition { state, .. } => partition(at, state, &mut out),
-        Row::TopicOffset { log, .. } => {
-            out.known("end_offset", log.end);
-            out.known("begin_offset", log.begin);
-        }
+        Row::TopicOffset { log: state, .. } => log(state, &mut out),
         Row::Status { change } => status_change(change, &mut out),
         Row::Sink { sink: row } => sink(row, &mut out),
         Row::Owned { point } => point.fields_where(false, out.0),
+    }
+}
+
+/// What one point is made of, without what is above it: enough for its fields, not for its tags.
+#[derive(Clone, Copy, Debug)]
+pub enum Part<'a> {
+    Cluster(Phase, &'a ClusterSummary),
+    Group(&'a GroupEvaluation),
+    Topic(&'a GroupTopic),
+    Partition(&'a PartitionEvaluation),
+    Log(&'a TopicPartition),
+}
+
+/// Calls `f` for each known field of a part of the evaluation of beat `at`, as
+/// [`super::Point::fields`] does.
+pub fn fields_of(at: Timestamp, part: Part<'_>, f: &mut dyn FnMut(&'static str, Value<'_>)) {
+    let mut out = Out(f);
+    match part {
+        Part::Cluster(phase, summary) => cluster(phase, summary, &mut out),
+        Part::Group(state) => group(state, &mut out),
+        Part::Topic(state) => topic(state, &mut out),
+        Part::Partition(state) => partition(at, state, &mut out),
+        Part::Log(state) => log(state, &mut out),
     }
 }
 
@@ -203,17 +223,16 @@ impl Out<'_> {
     }
 }
 
-fn cluster(evaluation: &Evaluation, out: &mut Out<'_>) {
+fn cluster(phase: Phase, summary: &ClusterSummary, out: &mut Out<'_>) {
     let ClusterSummary {
         up,
         reason,
         brokers,
         ..
-    } = &evaluation.summary;
-    let summary = &evaluation.summary;
+    } = summary;
     out.int("up", *up);
     // Before everything is read the counts are not known, and 0 would be a lie.
-    if evaluation.phase == Phase::Running {
+    if phase == Phase::Running {
         out.int("groups", summary.groups);
         out.int("groups_bad", summary.groups_bad);
         out.int("topics", summary.topics);
@@ -293,6 +312,11 @@ fn partition(at: Timestamp, state: &PartitionEvaluation, out: &mut Out<'_>) {
         out.real("time_lag_s", MaybeF32::some(age.seconds));
     }
     out.real("eta_s", state.eta_s);
+}
+
+fn log(log: &TopicPartition, out: &mut Out<'_>) {
+    out.known("end_offset", log.end);
+    out.known("begin_offset", log.begin);
 }
 
 /// Seconds from `then` to `at`; 0 when a broker's clock is ahead.

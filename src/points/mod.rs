@@ -26,7 +26,7 @@ mod schema;
 
 pub use catalogue::{CATALOGUE, FieldInfo, FieldKind, Measurement, MeasurementInfo, TagInfo, Unit};
 pub use csv::Csv;
-pub use fields::{Totals, Value, totals_of};
+pub use fields::{Part, Totals, Value, fields_of, totals_of};
 pub(crate) use json::write_text;
 pub use json::{BadPoint, read_json, write_json};
 pub use metric::{Metric, metrics};

@@ -17,7 +17,9 @@ use crate::clock::Timestamp;
 use crate::lag::evaluation::Status;
 use crate::points::{FieldInfo, FieldKind, Measurement};
 use crate::server::State;
-use crate::store::query::{ChangePlace, ChangeQuery, PastChange, Sample, SeriesQuery, Subject};
+use crate::store::query::{
+    ChangePlace, ChangeQuery, PastChange, Sample, SeriesQuery, Stretch, Subject,
+};
 
 /// What is asked for without `from`.
 const HOUR: Duration = Duration::from_secs(3600);
@@ -71,7 +73,9 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     Parameter {
         name: "step",
         kind: Kind::Duration,
-        about: "Reduce to steps of this length; longer ones are used when points would be exceeded.",
+        about: "Reduce to steps of this length; longer ones are used when points would be exceeded. \
+                From five minutes on, more than six hours of a group or its topic are read from \
+                rollups.",
     },
     Parameter {
         name: "points",
@@ -133,10 +137,27 @@ pub(super) struct History {
     to_ms: i64,
     /// By field: pairs of Unix milliseconds and value, rising in time; null is a gap.
     fields: BTreeMap<&'static str, Vec<(i64, Value)>>,
-    /// Beats that were read.
+    /// Where the parts come from, rising in time.
+    layers: Vec<LayerPart>,
+    /// By field, from when on it is kept; a field that is absent here is kept nowhere in this time.
+    known_from_ms: BTreeMap<&'static str, i64>,
+    /// Beats that were read one by one.
     beats: usize,
-    /// Beats that could not be read: gaps.
+    /// Beats that could not be read, of the hours that were: gaps.
     unreadable: usize,
+}
+
+/// A part of the time that comes from one layer.
+#[derive(Debug, Serialize, JsonSchema)]
+struct LayerPart {
+    /// "beats": every beat. "5m" and "1h": rollups of five minutes and of hours of a group or one of
+    /// its topics, with lag, time_lag_s, consume_rate and produce_rate; the least lag stands at the
+    /// beginning of five minutes or an hour, and the greatest value in their middle.
+    layer: &'static str,
+    /// The first beat, or the beginning of the first rollup, which may be before from_ms.
+    from_ms: i64,
+    /// The last beat, or the end of the last rollup.
+    to_ms: i64,
 }
 
 /// Status changes, the newest first.
@@ -215,9 +236,21 @@ pub(super) async fn history(
         from_ms: from.as_ms(),
         to_ms: to.as_ms(),
         fields,
+        layers: series.stretches.iter().map(layer_part).collect(),
+        known_from_ms: (series.known_from.iter())
+            .map(|(field, from)| (*field, from.as_ms()))
+            .collect(),
         beats: series.beats,
         unreadable: series.corrupt,
     }))
+}
+
+fn layer_part(stretch: &Stretch) -> LayerPart {
+    LayerPart {
+        layer: stretch.layer.as_str(),
+        from_ms: stretch.from.as_ms(),
+        to_ms: stretch.to.as_ms(),
+    }
 }
 
 fn subject(query: &Query) -> Result<Subject, Bad> {

@@ -82,8 +82,9 @@ const ENDPOINTS: &[Endpoint] = &[
     },
     Endpoint {
         path: "/api/v1/history",
-        about: "Fields of a cluster, group, topic or partition over time. Reduced to the least and \
-                the greatest value of each step; a value of null is a gap.",
+        about: "Fields of a cluster, group, topic or partition over time, from the layer that fits: \
+                every beat, or rollups. Reduced to the least and the greatest value of each step; \
+                a value of null is a gap.",
         parameters: history::PARAMETERS,
         answer: SchemaGenerator::subschema_for::<history::History>,
         handler: || get(history::history),
@@ -161,6 +162,7 @@ impl IntoResponse for Refusal {
             Refusal::Query(error) => {
                 let status = match error {
                     QueryError::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+                    QueryError::TooMany | QueryError::TooLarge => StatusCode::BAD_REQUEST,
                     QueryError::Busy | QueryError::Unreadable(_) | QueryError::Closed => {
                         StatusCode::SERVICE_UNAVAILABLE
                     }

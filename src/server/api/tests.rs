@@ -1,5 +1,6 @@
 //! The API over a real socket.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,13 +11,14 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config::ServerSettings;
 use crate::config::clusters::ClusterSettings;
 use crate::golden;
 use crate::kafka::offsets::ReaderStats;
 use crate::lag::evaluation::{Evaluation, Phase};
 use crate::lag::ids::ClusterName;
+use crate::lag::optional::MaybeI64;
 use crate::monitor::ClusterHealth;
 use crate::points::sample::{self, HOSTILE};
 use crate::server::{ClusterHandle, LogLevel, serve};
@@ -60,6 +62,11 @@ fn cluster(
 }
 
 async fn stage(evaluation: Arc<Evaluation>) -> Stage {
+    stage_with(evaluation, None).await
+}
+
+/// The same with a store in a file, which is sealed.
+async fn stage_with(evaluation: Arc<Evaluation>, path: Option<&Path>) -> Stage {
     let now = evaluation.beat;
     let running = ClusterHealth {
         phase: Phase::Running,
@@ -72,9 +79,10 @@ async fn stage(evaluation: Arc<Evaluation>) -> Stage {
     let (known, prod) = cluster("prod", running);
     let (unknown, _) = cluster("empty", ClusterHealth::starting(now));
     prod.send_replace(Some(evaluation));
-    let opened = Store::open(None, StoreSettings::default()).unwrap();
-    let (writer, historian) = (opened.writer, opened.historian);
+    let opened = Store::open(path, StoreSettings::default()).unwrap();
+    let (writer, historian, sealer) = (opened.writer, opened.historian, opened.sealer);
     let mut tasks = JoinSet::new();
+    tasks.spawn_blocking(move || sealer.run());
     tasks.spawn_blocking(move || writer.run());
     tasks.spawn_blocking(move || historian.run());
     let stop = CancellationToken::new();
@@ -435,6 +443,8 @@ async fn the_past_is_answered_from_the_store() {
     let at = |seq| sample::beat_of(seq).as_ms();
     assert_eq!(lags, [(at(1), 101), (at(2), 102), (at(3), 103)]);
     assert_eq!(history["fields"]["time_lag_s"][0][1], 95.5);
+    let layer = serde_json::json!({ "layer": "beats", "from_ms": at(1), "to_ms": at(3) });
+    assert_eq!(history["layers"], Value::Array(vec![layer]));
     let narrow = format!("/api/v1/history?cluster=prod&from={}&to={}", at(2), at(2));
     assert_eq!(
         stage.get(&narrow).await["fields"]["lag"]
@@ -452,6 +462,63 @@ async fn the_past_is_answered_from_the_store() {
     assert_eq!(rest["next"], Value::Null);
     assert_ne!(rest["events"][0], events["events"][0]);
     stage.end().await;
+}
+
+#[tokio::test]
+async fn a_long_time_is_answered_from_rollups_and_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("lagline.db");
+    let start = Timestamp::from_secs(1_767_225_600);
+    let at = |minute: u64| start.plus(Duration::from_secs(60 * minute));
+    let stage = stage_with(beat_with(at(499), 7), Some(&path)).await;
+    for minute in 0..500 {
+        // A spike of one beat in each hour.
+        let lag = if minute % 60 == 17 { 1_000_000 } else { 7 };
+        let evaluation = beat_with(at(minute), lag);
+        let beat = evaluation.beat;
+        let appended = stage.store.append(vec![evaluation], Vec::new(), beat);
+        appended.await.unwrap();
+    }
+    let waited = crate::clock::Stopwatch::start();
+    while stage.store.health().sealed_through != Some(at(480)) {
+        assert!(waited.elapsed() < DEADLINE, "it is sealed");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let from = start.as_ms();
+    let asked = format!("/api/v1/history?cluster=prod&group=payments&from={from}");
+    let history = stage.get(&format!("{asked}&step=1h")).await;
+    let part = |layer: &str, from: u64, to: u64| serde_json::json!({ "layer": layer, "from_ms": at(from).as_ms(), "to_ms": at(to).as_ms() });
+    let expected = serde_json::json!([part("1h", 0, 480), part("beats", 480, 499)]);
+    assert_eq!(history["layers"], expected);
+    assert_eq!(history["known_from_ms"]["lag"], from);
+    let lags: Vec<(i64, i64)> = serde_json::from_value(history["fields"]["lag"].clone()).unwrap();
+    let spikes = lags.iter().filter(|(_, lag)| *lag == 1_000_000).count();
+    assert_eq!((lags.len(), spikes), (18, 9), "{lags:?}");
+    // Members are known beat by beat only.
+    let history = stage
+        .get(&format!("{asked}&step=1h&fields=lag,members"))
+        .await;
+    assert_eq!(
+        history["layers"],
+        serde_json::json!([part("beats", 0, 499)])
+    );
+    assert_eq!(
+        (&history["beats"], &history["unreadable"]),
+        (&500.into(), &0.into())
+    );
+    stage.end().await;
+}
+
+/// The sample evaluation at another beat, with another lag of the group "payments".
+fn beat_with(beat: Timestamp, lag: i64) -> Arc<Evaluation> {
+    let mut evaluation = Evaluation {
+        beat,
+        ..(*evaluation(1)).clone()
+    };
+    for group in &mut evaluation.groups {
+        Arc::make_mut(group).totals.lag = MaybeI64::some(lag);
+    }
+    Arc::new(evaluation)
 }
 
 #[tokio::test]

@@ -98,6 +98,11 @@ impl Broken {
         }
     }
 
+    /// A piece that the head announces is not there.
+    pub(super) fn missing(place: usize) -> Self {
+        Self::new(place, "it is missing")
+    }
+
     fn version(version: u8) -> Self {
         Self {
             place: 0,

@@ -312,6 +312,47 @@ pub(super) fn seals(
     rows.collect()
 }
 
+/// A row about an hour that is sealed, or is being sealed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SealRow {
+    pub(super) id: i64,
+    pub(super) hour: Timestamp,
+    pub(super) first: Seq,
+    pub(super) last: Seq,
+    /// As [`Step`]; 4: its blocks are gone.
+    pub(super) step: i64,
+    pub(super) beats: u64,
+    pub(super) skipped: u64,
+}
+
+/// The hours of a cluster that begin in `[from, to)`, in an order in which later frames come later.
+pub(super) fn all_seals(
+    connection: &Connection,
+    cluster: &str,
+    from: Timestamp,
+    to: Timestamp,
+) -> Result<Vec<SealRow>, rusqlite::Error> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, hour_ms, first_seq, last_seq, step, beats, skipped FROM seal
+         WHERE hour_ms >= ?2 AND hour_ms < ?3
+           AND cluster IN (SELECT id FROM name WHERE text = ?1)
+         ORDER BY hour_ms, first_seq",
+    )?;
+    let count = |value: i64| u64::try_from(value).unwrap_or(0);
+    let rows = statement.query_map(params![cluster, from.as_ms(), to.as_ms()], |row| {
+        Ok(SealRow {
+            id: row.get(0)?,
+            hour: Timestamp::from_ms(row.get(1)?),
+            first: Seq(row.get(2)?),
+            last: Seq(row.get(3)?),
+            step: row.get(4)?,
+            beats: count(row.get(5)?),
+            skipped: count(row.get(6)?),
+        })
+    })?;
+    rows.collect()
+}
+
 /// The blocks of a sealed hour that overlap a range of places, in their order.
 pub(super) fn blocks(
     connection: &Connection,

@@ -21,7 +21,7 @@ mod rollup_rows;
 mod rows;
 mod seal;
 #[cfg(test)]
-mod tests;
+pub(in crate::store) mod tests;
 mod topics;
 mod totals;
 

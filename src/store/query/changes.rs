@@ -67,15 +67,15 @@ impl Past {
     /// The changes `query` wants, the newest first.
     pub(super) fn changes(&mut self, query: &ChangeQuery) -> Result<Vec<PastChange>, QueryError> {
         self.open()?;
-        if self.file.is_none() {
+        if self.history.is_none() {
             return Ok(self.changes_in_memory(query));
         }
-        self.changes_in_file(query)
-            .map_err(|error| self.failed(&error))
+        let found = self.changes_in_file(query);
+        found.map_err(|error| self.failed(error.into()))
     }
 
     fn changes_in_file(&self, query: &ChangeQuery) -> Result<Vec<PastChange>, rusqlite::Error> {
-        let Some(file) = &self.file else {
+        let Some(file) = self.file() else {
             return Ok(Vec::new());
         };
         let (sql, values) = statement(query);

@@ -2,12 +2,20 @@
 //!
 //! It reads on a connection of its own, so that no question makes a beat, a sink or another reader
 //! wait. Every question has a deadline: a statement that runs longer is interrupted, which also
-//! ends its read transaction (an open one makes the write-ahead log grow without end). At most
-//! [`WAITING`] questions wait; one more is told to come back.
+//! ends its read transaction (an open one makes the write-ahead log grow without end). What is read
+//! is limited too, so that no question takes all the memory. At most [`WAITING`] questions wait; one
+//! more is told to come back.
+//!
+//! A series comes from four places: [`series`] decides where from, [`frames`] and [`hours`] read,
+//! [`merge`] puts together, [`reduce`] keeps the extremes.
 
 mod changes;
+mod frames;
+mod hours;
+mod merge;
 mod reduce;
 mod series;
+mod subject;
 #[cfg(test)]
 mod tests;
 
@@ -19,11 +27,13 @@ use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 pub use self::changes::{ChangePlace, ChangeQuery, PastChange};
+pub use self::merge::Layer;
 pub use self::reduce::{Sample, reduce};
-pub use self::series::{Series, SeriesQuery, Subject};
+pub use self::series::{Series, SeriesQuery, Stretch};
+pub use self::subject::Subject;
 use super::codec::{Decoder, EncodeError};
 use super::error::StoreError;
-use super::schema::open_reader;
+use super::history::read::{History, Limits, ReadError};
 use super::{Shared, Store};
 use crate::clock::Stopwatch;
 
@@ -33,8 +43,12 @@ pub(super) const WAITING: usize = 32;
 /// How long one question may take.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// How often SQLite asks whether it is time to stop: virtual machine steps.
-const STEPS: i32 = 4096;
+/// Beats and rollups that one question may read.
+const ROWS: usize = 1_000_000;
+
+/// Blocks of one group's hour that are in memory at once: 100 MB, a group of 1,500 partitions with a
+/// beat every ten seconds.
+const BLOCKS: usize = 48;
 
 /// Why a question has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +57,12 @@ pub enum QueryError {
     Busy,
     #[error("it took longer than {}s; ask for a shorter time or fewer series", LIMIT.as_secs())]
     TimedOut,
+    #[error("more than {ROWS} beats would be read; ask for a shorter time")]
+    TooMany,
+    #[error(
+        "the group has too many partitions; ask for lag, time_lag_s or a rate, or for a partition"
+    )]
+    TooLarge,
     #[error("the store cannot be read: {0}")]
     Unreadable(String),
     #[error("lagline is stopping")]
@@ -64,9 +84,10 @@ impl std::fmt::Debug for Question {
 /// What a question reads from.
 pub(super) struct Past {
     shared: Arc<Shared>,
-    file: Option<Connection>,
+    /// None: it is not open, or there is no file.
+    history: Option<History>,
     decoder: Decoder,
-    since: Stopwatch,
+    limits: Limits,
 }
 
 impl std::fmt::Debug for Past {
@@ -93,7 +114,7 @@ impl Historian {
     /// Answers until every handle is gone.
     pub fn run(mut self) {
         while let Ok(question) = self.queue.recv() {
-            self.past.since = Stopwatch::start();
+            self.past.limits.since = Stopwatch::start();
             (question.work)(&mut self.past);
         }
     }
@@ -103,15 +124,19 @@ impl Past {
     fn new(shared: Arc<Shared>) -> Result<Self, EncodeError> {
         Ok(Self {
             shared,
-            file: None,
+            history: None,
             decoder: Decoder::new()?,
-            since: Stopwatch::start(),
+            limits: Limits {
+                since: Stopwatch::start(),
+                time: LIMIT,
+                blocks: BLOCKS,
+            },
         })
     }
 
     /// An error when the question's time is over.
     fn check_time(&self) -> Result<(), QueryError> {
-        match self.since.elapsed() > LIMIT {
+        match self.limits.is_over() {
             true => Err(QueryError::TimedOut),
             false => Ok(()),
         }
@@ -119,32 +144,46 @@ impl Past {
 
     /// Opens the file when it is not open; nothing without a path.
     fn open(&mut self) -> Result<(), QueryError> {
-        if self.file.is_none()
-            && let Some(path) = &self.shared.path
-        {
-            self.file = Some(open_reader(path).map_err(|error| unreadable(&error))?);
+        if self.history.is_none() {
+            let opened = History::open(&self.shared);
+            self.history = opened.map_err(|error| QueryError::Unreadable(error.to_string()))?;
         }
-        let since = self.since;
-        if let Some(file) = &mut self.file {
-            let is_over = move || since.elapsed() > LIMIT;
-            file.progress_handler(STEPS, Some(is_over))
-                .map_err(|error| unreadable(&error))?;
+        match &mut self.history {
+            Some(history) => Ok(history.limit(self.limits)?),
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    fn file(&self) -> Option<&Connection> {
+        self.history.as_ref().map(History::connection)
     }
 
     /// Takes note of an error of the file: the connection is opened anew for the next question.
-    fn failed(&mut self, error: &rusqlite::Error) -> QueryError {
-        if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) {
-            return QueryError::TimedOut;
+    fn failed(&mut self, error: QueryError) -> QueryError {
+        if matches!(error, QueryError::Unreadable(_)) {
+            self.history = None;
         }
-        self.file = None;
-        unreadable(error)
+        error
     }
 }
 
-fn unreadable(error: &rusqlite::Error) -> QueryError {
-    QueryError::Unreadable(error.to_string())
+impl From<rusqlite::Error> for QueryError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::OperationInterrupted) => QueryError::TimedOut,
+            _ => QueryError::Unreadable(error.to_string()),
+        }
+    }
+}
+
+impl From<ReadError> for QueryError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::TimedOut => QueryError::TimedOut,
+            ReadError::TooLarge => QueryError::TooLarge,
+            ReadError::Corrupt(why) | ReadError::Later(why) => QueryError::Unreadable(why),
+        }
+    }
 }
 
 impl Store {

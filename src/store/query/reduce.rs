@@ -21,20 +21,28 @@ pub fn reduce(samples: Vec<Sample>, points: usize, step_ms: Option<i64>) -> Vec<
     if step_ms.is_none() && samples.len() <= points {
         return samples;
     }
-    // Two values a step; one more step for the one that is cut by the alignment.
-    let steps = i64::try_from((points / 2).max(2)).unwrap_or(i64::MAX) - 1;
     let span = last.at.ms_since(first.at).max(0) + 1;
-    let needed = span.div_euclid(steps) + i64::from(span.rem_euclid(steps) > 0);
-    let step = match step_ms.map(|step| step.max(1)) {
-        Some(step) => step * (needed + step - 1).div_euclid(step).max(1),
-        None => needed.max(1),
-    };
+    let step = step_of(span, points, step_ms);
     let mut reduced = Vec::with_capacity(points.min(samples.len()));
     let bucket = |sample: &Sample| sample.at.as_ms().div_euclid(step);
     for run in samples.chunk_by(|a, b| bucket(a) == bucket(b)) {
         push_extremes(&mut reduced, run);
     }
     reduced
+}
+
+/// The length of the steps, in milliseconds, in which at most `points` samples of a time of `span_ms`
+/// are kept: two of each step.
+pub(super) fn step_of(span_ms: i64, points: usize, step_ms: Option<i64>) -> i64 {
+    // One more step for the one that is cut by the alignment.
+    let steps = i64::try_from((points / 2).max(2)).unwrap_or(i64::MAX) - 1;
+    let needed = span_ms.div_euclid(steps) + i64::from(span_ms.rem_euclid(steps) > 0);
+    match step_ms.map(|step| step.max(1)) {
+        Some(step) => step
+            .saturating_mul(needed.div_euclid(step).max(0) + i64::from(needed.rem_euclid(step) > 0))
+            .max(step),
+        None => needed.max(1),
+    }
 }
 
 fn push_extremes(reduced: &mut Vec<Sample>, run: &[Sample]) {

@@ -1,57 +1,25 @@
-//! One group, topic or partition over time: any numeric field of the catalogue.
+//! One subject over time: any numeric field of the catalogue, from the layer that fits what is asked.
 //!
-//! Frames are opened piece by piece: of each only the head and the piece with the group are
-//! decompressed.
+//! Beat by beat when the time is short or the step is; from rollups otherwise, as far as they have the
+//! fields. Where a layer has expired the next coarser one takes over; hours that are not sealed yet are
+//! always read beat by beat.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use super::reduce::{Sample, reduce};
-use super::{Past, QueryError};
+use super::hours::{Gathered, rows};
+use super::merge::{Intervals, Layer, Moment, ROLLED, Row, finest, samples};
+use super::reduce::{Sample, reduce, step_of};
+use super::subject::Subject;
+use super::{Past, QueryError, ROWS};
 use crate::clock::Timestamp;
-use crate::lag::evaluation::{Evaluation, GroupEvaluation};
-use crate::points::{Batch, Measurement, Place, Value};
-use crate::store::codec::{Broken, Encoded, Head};
-use crate::store::frame::{Body, Frame, Seq};
-use crate::store::journal::{find_names, read_part, read_parts};
-use crate::store::lock;
-use crate::store::names::Naming;
+use crate::lag::ids::ClusterName;
+use crate::store::frame::Seq;
+use crate::store::history::read::State;
+use crate::store::history::{HOUR, rollup};
 
-/// What a series is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Subject {
-    Cluster,
-    Group {
-        group: String,
-    },
-    Topic {
-        group: String,
-        topic: String,
-    },
-    Partition {
-        group: String,
-        topic: String,
-        partition: u32,
-    },
-    /// A topic's partition, whoever reads it.
-    Log {
-        topic: String,
-        partition: u32,
-    },
-}
-
-impl Subject {
-    /// The measurement whose fields it has.
-    pub fn measurement(&self) -> Measurement {
-        match self {
-            Subject::Cluster => Measurement::Cluster,
-            Subject::Group { .. } => Measurement::Group,
-            Subject::Topic { .. } => Measurement::Topic,
-            Subject::Partition { .. } => Measurement::Partition,
-            Subject::Log { .. } => Measurement::TopicOffset,
-        }
-    }
-}
+/// A time that is always read beat by beat.
+const SHORT: Duration = Duration::from_secs(6 * 3600);
 
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,300 +42,206 @@ pub struct SeriesQuery {
 pub struct Series {
     /// By field, in time order. A sample without a value is a gap.
     pub fields: BTreeMap<&'static str, Vec<Sample>>,
-    /// Beats that were read.
+    /// From when on, within what is asked, the field is kept; absent when nowhere.
+    pub known_from: BTreeMap<&'static str, Timestamp>,
+    /// Where the parts come from, in time order.
+    pub stretches: Vec<Stretch>,
+    /// Beats that were read one by one.
     pub beats: usize,
-    /// Frames that could not be decoded: gaps in the series.
+    /// Beats that could not be read, of the hours that were: gaps in the series.
     pub corrupt: usize,
 }
 
-/// Values of one beat by field; none when the subject was not there.
-type Values = Option<Vec<(&'static str, f64)>>;
-
-/// What a frame says about the subject.
-enum Found {
-    Values(Values),
-    /// It fell off the journal meanwhile.
-    Gone,
+/// A time that comes from one layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    pub layer: Layer,
+    /// The first beat or the beginning of the first rollup.
+    pub from: Timestamp,
+    /// The last beat or the end of the last rollup.
+    pub to: Timestamp,
 }
 
-/// Why a frame says nothing.
-enum Trouble {
-    Broken(Broken),
-    File(rusqlite::Error),
+/// A question, and what is needed all the time to answer it.
+#[derive(Debug)]
+pub(super) struct Reading<'a> {
+    pub(super) query: &'a SeriesQuery,
+    pub(super) cluster: ClusterName,
+    /// The numbers of the cluster's name.
+    pub(super) numbers: Vec<u32>,
+    /// What rollups have of it: none when they have none of the fields.
+    pub(super) rolled: Option<rollup::Subject>,
+}
+
+impl Reading<'_> {
+    /// Whether a rollup reaches into the asked time.
+    pub(super) fn wants(&self, row: &Row) -> bool {
+        row.start <= self.query.to && row.end() > self.query.from
+    }
+}
+
+impl SeriesQuery {
+    /// The layer that fits.
+    fn layer(&self) -> Layer {
+        let has_all = self.fields.iter().all(|field| ROLLED.contains(field));
+        let span = self.to.ms_since(self.from);
+        let is_short = span <= ms(SHORT);
+        if is_short || !has_all || self.subject.rolled().is_none() {
+            return Layer::Beats;
+        }
+        let step = step_of(span.saturating_add(1), self.points, self.step_ms);
+        let coarser = [Layer::Hours, Layer::FiveMinutes];
+        let fits = |layer: &Layer| layer.span().is_some_and(|span| step >= ms(span));
+        coarser.into_iter().find(fits).unwrap_or(Layer::Beats)
+    }
+}
+
+fn ms(span: Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
 }
 
 impl Past {
     /// The series `query` wants.
     pub(super) fn series(&mut self, query: &SeriesQuery) -> Result<Series, QueryError> {
+        let series = self.try_series(query);
+        series.map_err(|error| self.failed(error))
+    }
+
+    fn try_series(&mut self, query: &SeriesQuery) -> Result<Series, QueryError> {
         self.open()?;
-        let mut series = Series::default();
-        let mut moments: Vec<(Timestamp, Values)> = Vec::new();
-        for (seq, beat) in self.frames_of(query)? {
+        let has_any = query.fields.iter().any(|field| ROLLED.contains(field));
+        let reading = Reading {
+            query,
+            cluster: ClusterName::new(query.cluster.as_str()),
+            numbers: self.numbers(&query.cluster)?,
+            rolled: query.subject.rolled().filter(|_| has_any),
+        };
+        let layer = query.layer();
+        let (hours, rows) = self.plan(&reading, layer)?;
+        let mut gathered = Gathered::default();
+        let rows = rows.into_iter().filter(|row| reading.wants(row));
+        gathered.moments.extend(rows.map(Moment::Rolled));
+        for hour in hours {
             self.check_time()?;
-            match self.look_into(seq, beat, &query.subject) {
-                Ok(Found::Values(values)) => moments.push((beat, values)),
-                Ok(Found::Gone) => {}
-                Err(Trouble::Broken(broken)) => {
-                    tracing::debug!(frame = seq.0, "left out of a series: {broken}");
-                    series.corrupt += 1;
-                }
-                Err(Trouble::File(error)) => return Err(self.failed(&error)),
+            self.hour(&reading, hour, &mut gathered)?;
+            if gathered.moments.len() > ROWS {
+                return Err(QueryError::TooMany);
             }
         }
-        // After a step of the clock times overlap.
-        moments.sort_by_key(|(at, _)| *at);
-        series.beats = moments.len();
-        for field in &query.fields {
-            let samples = samples(&moments, field);
-            let samples = reduce(samples, query.points, query.step_ms);
-            series.fields.insert(field, samples);
+        Ok(put_together(query, layer, gathered))
+    }
+
+    /// The hours that are read beat by beat, and the rollups of all others.
+    fn plan(
+        &mut self,
+        reading: &Reading<'_>,
+        layer: Layer,
+    ) -> Result<(BTreeSet<Timestamp>, Vec<Row>), QueryError> {
+        let query = reading.query;
+        let beats = self.beats(&reading.numbers, (query.from, query.to));
+        let Some(history) = &mut self.history else {
+            let hours = beats.into_iter().map(|(_, beat)| beat.aligned(HOUR));
+            return Ok((hours.collect(), Vec::new()));
+        };
+        // Whole hours, so that rollups of five minutes can be compared with theirs.
+        let range = (query.from.aligned(HOUR), query.to.aligned(HOUR).plus(HOUR));
+        let (seals, mut rolled) = history.at_once(|history| {
+            let seals = history.hours(&query.cluster, range.0, range.1)?;
+            let Some(subject) = &reading.rolled else {
+                return Ok::<_, QueryError>((seals, Vec::new()));
+            };
+            let hours = rows(history, reading, subject, Layer::Hours, range)?;
+            // Of hours only those are completed that are older than all of them.
+            let first = hours.first().filter(|_| layer == Layer::Hours);
+            let until = first.map_or(range.1, |first| first.start);
+            let of_fives = (range.0, until);
+            let fives = rows(history, reading, subject, Layer::FiveMinutes, of_fives)?;
+            Ok((seals, finest(layer, fives, hours)))
+        })?;
+        let mut of_hours: BTreeMap<Timestamp, Vec<(Seq, Seq, State)>> = BTreeMap::new();
+        for (sealed, state) in seals {
+            let of_hour = of_hours.entry(sealed.hour).or_default();
+            of_hour.push((sealed.first, sealed.last, state));
         }
-        Ok(series)
-    }
-
-    /// The cluster's frames of the time.
-    fn frames_of(&mut self, query: &SeriesQuery) -> Result<Vec<(Seq, Timestamp)>, QueryError> {
-        // A name may have several numbers.
-        let mut numbers = match &self.file {
-            Some(file) => match find_names(file, &query.cluster) {
-                Ok(numbers) => numbers,
-                Err(error) => return Err(self.failed(&error)),
-            },
-            None => Vec::new(),
+        let is_rolled = |hour: Timestamp, seq: Seq| {
+            let mut seals = of_hours.get(&hour).into_iter().flatten();
+            seals.any(|(first, last, state)| {
+                *state != State::Unfinished && (*first..=*last).contains(&seq)
+            })
         };
-        numbers.extend(lock(&self.shared.dictionary).number(&query.cluster));
-        let state = self.shared.state();
-        let entries = state.index.iter().filter(|entry| {
-            (query.from..=query.to).contains(&entry.beat)
-                && entry.cluster.is_some_and(|it| numbers.contains(&it))
-        });
-        Ok(entries.map(|entry| (entry.seq, entry.beat)).collect())
-    }
-
-    fn look_into(
-        &mut self,
-        seq: Seq,
-        beat: Timestamp,
-        subject: &Subject,
-    ) -> Result<Found, Trouble> {
-        let encoded = self.shared.state().tail.encoded(seq);
-        let Some(head) = self.part(seq, 0, encoded.as_deref())? else {
-            return Ok(Found::Gone);
-        };
-        let mut names = Naming {
-            dictionary: &self.shared.dictionary,
-            file: self.file.as_ref(),
-            error: None,
-        };
-        let head = self.decoder.decode_head(beat, &head, &mut names);
-        let head = head.map_err(|broken| trouble(broken, names.error))?;
-        let frame = match subject {
-            Subject::Cluster => Some(frame_of(&head, seq, beat, None)),
-            Subject::Log { .. } => self.decoded(seq, beat, encoded.as_deref())?,
-            Subject::Group { group }
-            | Subject::Topic { group, .. }
-            | Subject::Partition { group, .. } => {
-                let found = self.group(&head, seq, beat, encoded.as_deref(), group)?;
-                found.map(|group| frame_of(&head, seq, beat, Some(group)))
-            }
-        };
-        Ok(Found::Values(
-            frame.and_then(|frame| values(frame, subject)),
-        ))
-    }
-
-    /// One piece of a frame, from the tail's bytes or the file.
-    fn part(
-        &self,
-        seq: Seq,
-        place: usize,
-        encoded: Option<&Encoded>,
-    ) -> Result<Option<Box<[u8]>>, Trouble> {
-        match (encoded, &self.file) {
-            (Some(encoded), _) => Ok(encoded.parts.get(place).cloned()),
-            (None, Some(file)) => read_part(file, seq, place).map_err(Trouble::File),
-            (None, None) => Ok(None),
+        let in_frames = beats
+            .into_iter()
+            .map(|(seq, beat)| (beat.aligned(HOUR), seq));
+        let in_frames = in_frames
+            .filter(|(hour, seq)| layer == Layer::Beats || !is_rolled(*hour, *seq))
+            .map(|(hour, _)| hour);
+        let mut hours: BTreeSet<Timestamp> = in_frames.collect();
+        if layer == Layer::Beats {
+            let is_whole = |seals: &Vec<(Seq, Seq, State)>| {
+                seals.iter().any(|(.., state)| *state == State::Whole)
+            };
+            let in_blocks = of_hours.iter().filter(|(_, seals)| is_whole(seals));
+            hours.extend(in_blocks.map(|(hour, _)| *hour));
         }
-    }
-
-    /// The group at that beat; none when it was not there.
-    fn group(
-        &mut self,
-        head: &Head,
-        seq: Seq,
-        beat: Timestamp,
-        encoded: Option<&Encoded>,
-        group: &str,
-    ) -> Result<Option<Arc<GroupEvaluation>>, Trouble> {
-        let Some(place) = head.part_of(group) else {
-            return Ok(None);
-        };
-        let Some(part) = self.part(seq, place, encoded)? else {
-            return Ok(None);
-        };
-        let mut names = Naming {
-            dictionary: &self.shared.dictionary,
-            file: self.file.as_ref(),
-            error: None,
-        };
-        let groups = self
-            .decoder
-            .decode_groups(head, place, beat, &part, &mut names);
-        let groups = groups.map_err(|broken| trouble(broken, names.error))?;
-        Ok(groups.into_iter().find(|found| found.id.as_str() == group))
-    }
-
-    /// The whole frame; none when it is gone.
-    fn decoded(
-        &mut self,
-        seq: Seq,
-        beat: Timestamp,
-        encoded: Option<&Encoded>,
-    ) -> Result<Option<Frame>, Trouble> {
-        let parts = match (encoded, &self.file) {
-            (Some(encoded), _) => encoded.parts.clone(),
-            (None, Some(file)) => read_parts(file, seq).map_err(Trouble::File)?,
-            (None, None) => return Ok(None),
-        };
-        let mut names = Naming {
-            dictionary: &self.shared.dictionary,
-            file: self.file.as_ref(),
-            error: None,
-        };
-        let frame = self.decoder.decode(seq, beat, &parts, &mut names);
-        frame
-            .map(Some)
-            .map_err(|broken| trouble(broken, names.error))
-    }
-
-    /// The frame in these bytes; none when it cannot be decoded.
-    pub(super) fn whole_frame(
-        &mut self,
-        seq: Seq,
-        beat: Timestamp,
-        encoded: &Encoded,
-    ) -> Option<Frame> {
-        self.decoded(seq, beat, Some(encoded)).ok().flatten()
+        rolled.retain(|row| !hours.contains(&row.start.aligned(HOUR)));
+        if rolled.len() > ROWS {
+            return Err(QueryError::TooMany);
+        }
+        Ok((hours, rolled))
     }
 }
 
-/// A frame whose names could not be read is not broken.
-fn trouble(broken: Broken, file: Option<rusqlite::Error>) -> Trouble {
-    file.map_or(Trouble::Broken(broken), Trouble::File)
-}
-
-/// A frame with this group only.
-fn frame_of(head: &Head, seq: Seq, beat: Timestamp, group: Option<Arc<GroupEvaluation>>) -> Frame {
-    let evaluation = Evaluation {
-        cluster: head.cluster.clone(),
-        beat,
-        phase: head.phase,
-        summary: head.summary.clone(),
-        groups: group.into_iter().collect(),
-        topics: Vec::new(),
+fn put_together(query: &SeriesQuery, layer: Layer, gathered: Gathered) -> Series {
+    let mut moments = gathered.moments;
+    // After a step of the clock times overlap.
+    moments.sort_by_key(Moment::key);
+    let intervals = Intervals::of(&moments);
+    let mut series = Series {
+        stretches: stretches(&moments),
+        beats: gathered.beats,
+        corrupt: gathered.unreadable,
+        ..Series::default()
     };
-    Frame {
-        seq,
-        beat,
-        rows: 0,
-        body: Body::Evaluation {
-            evaluation: Arc::new(evaluation),
-            changes: Vec::new(),
-        },
-    }
-}
-
-/// The subject's fields, when the frame has it.
-fn values(frame: Frame, subject: &Subject) -> Values {
-    let Body::Evaluation { evaluation, .. } = &frame.body else {
-        return None;
+    // Rollups are not cut into smaller pieces.
+    let step_ms = match layer.span().map(ms) {
+        None => query.step_ms,
+        Some(span) => Some(query.step_ms.unwrap_or(span).max(span).unsigned_abs())
+            .map(|step| step.next_multiple_of(span.unsigned_abs()))
+            .and_then(|step| i64::try_from(step).ok()),
     };
-    let place = place_of(evaluation, subject)?;
-    let mut batch = Batch::new();
-    batch.push(&Arc::new(frame), place);
-    let mut values = Vec::new();
-    batch.get(0)?.fields(&mut |name, value| {
-        values.extend(number(value).map(|value| (name, value)));
-    });
-    Some(values)
-}
-
-fn place_of(evaluation: &Evaluation, subject: &Subject) -> Option<Place> {
-    let index = |at: usize| u32::try_from(at).ok();
-    let group = evaluation.groups.first();
-    let topic_of = |name: &str| {
-        let topics = &group?.topics;
-        let at = topics
-            .iter()
-            .position(|topic| topic.topic.as_str() == name)?;
-        Some((index(at)?, topics[at].partitions.len()))
-    };
-    Some(match subject {
-        Subject::Cluster => Place::Cluster,
-        Subject::Group { .. } => group.map(|_| Place::Group { group: 0 })?,
-        Subject::Topic { topic, .. } => {
-            let (topic, _) = topic_of(topic)?;
-            Place::GroupTopic { group: 0, topic }
+    for (place, field) in query.fields.iter().enumerate() {
+        if series.fields.contains_key(field) {
+            continue;
         }
-        Subject::Partition {
-            topic, partition, ..
-        } => {
-            let (topic, partitions) = topic_of(topic)?;
-            let partition = *partition;
-            ((partition as usize) < partitions).then_some(Place::GroupPartition {
-                group: 0,
-                topic,
-                partition,
-            })?
+        let is_known = |moment: &&Moment| match moment {
+            Moment::Beat { .. } => true,
+            Moment::Rolled(_) => ROLLED.contains(field),
+        };
+        if let Some(first) = moments.iter().find(is_known) {
+            series.known_from.insert(field, first.at().max(query.from));
         }
-        Subject::Log { topic, partition } => {
-            let topics = &evaluation.topics;
-            let at = topics.iter().position(|it| it.topic.as_str() == topic)?;
-            let partition = *partition;
-            ((partition as usize) < topics[at].partitions.len()).then_some(Place::TopicOffset {
-                topic: index(at)?,
-                partition,
-            })?
-        }
-    })
-}
-
-#[allow(
-    clippy::cast_precision_loss,
-    reason = "offsets above 2^53 do not occur; the value is for a chart"
-)]
-fn number(value: Value<'_>) -> Option<f64> {
-    match value {
-        Value::Int(value) => Some(value as f64),
-        Value::Float(value) => Some(f64::from(value)),
-        Value::Bool(value) => Some(f64::from(u8::from(value))),
-        Value::Text(_) => None,
+        let samples = samples(&moments, &intervals, (place, field));
+        let samples = reduce(samples, query.points, step_ms);
+        series.fields.insert(field, samples);
     }
+    series
 }
 
-/// One field over time, with a sample without value where it is unknown, where the subject was not
-/// there, and where beats are missing.
-fn samples(moments: &[(Timestamp, Values)], field: &str) -> Vec<Sample> {
-    let beats = moments.windows(2).map(|pair| pair[1].0.ms_since(pair[0].0));
-    let interval = beats.filter(|ms| *ms > 0).min();
-    let mut samples = Vec::with_capacity(moments.len());
-    let mut before: Option<Timestamp> = None;
-    for (at, values) in moments {
-        if let (Some(before), Some(interval)) = (before, interval)
-            && at.ms_since(before) > interval.saturating_mul(5) / 2
-        {
-            samples.push(Sample {
-                at: Timestamp::from_ms(before.as_ms() + interval),
-                value: None,
-            });
+fn stretches(moments: &[Moment]) -> Vec<Stretch> {
+    let mut stretches: Vec<Stretch> = Vec::new();
+    for moment in moments {
+        let (layer, from) = (moment.layer(), moment.at());
+        let to = match moment {
+            Moment::Beat {
+                is_covered: true, ..
+            } => continue,
+            Moment::Beat { at, .. } => *at,
+            Moment::Rolled(row) => row.end(),
+        };
+        match stretches.last_mut() {
+            Some(last) if last.layer == layer => last.to = to,
+            _ => stretches.push(Stretch { layer, from, to }),
         }
-        before = Some(*at);
-        let values = values.iter().flatten();
-        let value = values
-            .filter(|(name, _)| *name == field)
-            .map(|(_, value)| *value)
-            .next();
-        samples.push(Sample { at: *at, value });
     }
-    samples
+    stretches
 }

@@ -1,5 +1,7 @@
 //! Questions about the past, through the handle: from the tail, from the file, and from neither.
 
+mod layers;
+
 use std::path::Path;
 use std::sync::Arc;
 

@@ -159,6 +159,7 @@ impl Archive {
                 shared: Arc::new(shared),
                 file,
                 unpacker: Unpacker::new()?,
+                limits: None,
             },
             decoder: Decoder::new().map_err(StoreError::Codec)?,
             rows: ROWS_IN_MEMORY,

@@ -3,5 +3,5 @@
 mod blocks;
 mod replay;
 mod rollups;
-mod sealing;
-mod world;
+pub(in crate::store) mod sealing;
+pub(in crate::store) mod world;

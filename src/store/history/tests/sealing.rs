@@ -16,8 +16,8 @@ use crate::store::history::{HOUR, begin, write_slice};
 use crate::store::tests::{Running, place, unlocked, until};
 use crate::store::{Command, SealWork, Store, StoreSettings};
 
-const START: Timestamp = Timestamp::from_secs(1_767_225_600);
-const STEP: Duration = Duration::from_secs(120);
+pub(in crate::store) const START: Timestamp = Timestamp::from_secs(1_767_225_600);
+pub(in crate::store) const STEP: Duration = Duration::from_secs(120);
 
 async fn append(store: &Store, evaluation: &Arc<Evaluation>) {
     let beat = evaluation.beat;
@@ -125,7 +125,7 @@ async fn what_is_sealed_is_what_was_journaled() {
 }
 
 /// Fills a file with beats of one cluster; nothing is sealed.
-pub(super) async fn journaled(path: &Path, beats: u32) -> Vec<Arc<Evaluation>> {
+pub(in crate::store) async fn journaled(path: &Path, beats: u32) -> Vec<Arc<Evaluation>> {
     let opened = Store::open(Some(path), StoreSettings::default()).unwrap();
     let (store, writer) = (opened.store, opened.writer);
     drop((opened.sealer, opened.loader));
@@ -145,21 +145,21 @@ pub(super) async fn journaled(path: &Path, beats: u32) -> Vec<Arc<Evaluation>> {
 
 /// What a sealer had written before it was killed, or done.
 #[derive(Default)]
-pub(super) struct Asked {
-    pub(super) writes: usize,
+pub(in crate::store) struct Asked {
+    pub(in crate::store) writes: usize,
     /// Rollups of one transaction, at most.
     rows: usize,
     pub(super) is_done: bool,
 }
 
-pub(super) const SMALL: Limits = Limits {
+pub(in crate::store) const SMALL: Limits = Limits {
     rows: 100,
     logs: 60,
     slice: 2000,
 };
 
 /// Runs a sealer on the file until everything is sealed, or it has had `writes` things written; the last one is on disk, but it does not learn of it.
-pub(super) fn seal_until_killed(path: &Path, limits: Limits, writes: usize) -> Asked {
+pub(in crate::store) fn seal_until_killed(path: &Path, limits: Limits, writes: usize) -> Asked {
     let opened = unlocked(|| Store::open(Some(path), StoreSettings::default()));
     let (commands, queue) = std::sync::mpsc::sync_channel(1);
     let (alive, stop) = std::sync::mpsc::sync_channel(1);

@@ -19,7 +19,11 @@ use crate::store::codec::guessed_totals;
 const NAMES: [&str; 8] = ["", "a", "a\0", "a\0b", "ab", "b", "zürich", "\u{10ffff}"];
 
 /// A cluster at `beat`: groups, topics and partitions come and go.
-pub(super) fn evaluation(random: &mut Rng, cluster: &str, beat: Timestamp) -> Arc<Evaluation> {
+pub(in crate::store) fn evaluation(
+    random: &mut Rng,
+    cluster: &str,
+    beat: Timestamp,
+) -> Arc<Evaluation> {
     let phase = match random.u8(..20) {
         0 => Phase::Waiting,
         1 => Phase::Loading {
