@@ -154,11 +154,9 @@ impl Backfill {
         };
         let outcome = backfill::deliver(task, report).await;
         // It ends with its receiver.
-        if tokio::task::spawn_blocking(move || thread.join())
-            .await
-            .is_err()
-        {
-            tracing::error!("the thread that reads the history panicked");
+        match tokio::task::spawn_blocking(move || thread.join()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => tracing::error!("the thread that reads the history panicked"),
         }
         outcome.context("cannot write down how far it is")
     }

@@ -445,7 +445,7 @@ fn sinks(out: &mut Exposition, state: &State) {
     for (labels, _, row) in &all {
         family.sample(labels.as_str(), row.oldest_waiting_s);
     }
-    let help = "Holes: times of which the sink has missed beats for good.";
+    let help = "Holes: times of which delivery has missed beats for good, backfilled since or not.";
     let mut family = out.family("lagline_sink_holes", Kind::Gauge, help);
     for (labels, _, row) in &all {
         let holes = state.store.holes(&row.sink).len();

@@ -188,7 +188,7 @@ async fn goes_on_behind_any_piece() {
         let mut archive = Archive::open(&path).unwrap();
         archive.rows = rows;
         let (all, _) = pieces(&mut archive, &everything(), None);
-        for (at, piece) in all.iter().enumerate().step_by(all.len() / 12) {
+        for (at, piece) in all.iter().enumerate().step_by(all.len() / 5) {
             let written = serde_json::to_string(&piece.place).unwrap();
             let place: Place = serde_json::from_str(&written).unwrap();
             let (rest, _) = pieces(&mut archive, &everything(), Some(place));
