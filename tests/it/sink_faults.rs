@@ -8,7 +8,7 @@
 mod misconfigured;
 mod outage;
 mod place;
-mod proxy;
+pub mod proxy;
 mod refused;
 
 use std::sync::{Arc, LazyLock, Mutex};

@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 use super::{COVERED, LIMIT, Past, STEP, done, lagline, points, sorted};
 use crate::services::process::{Process, command};
 use crate::services::{Database, DatabaseKind, wait};
+use crate::sink_faults::proxy::{Fault, Proxy};
 use crate::{elasticsearch, influxdb, sink_contract};
 
 /// The configuration of a lagline with these sinks; gives its file, too.
@@ -149,6 +150,34 @@ async fn an_empty_influxdb_gets_what_one_has_that_was_there_all_along() {
         "killed in between"
     );
     assert_eq!(written(), None, "nothing is left");
+}
+
+/// What the server says to some writes, one after the other.
+const ANSWERS: [Fault; 4] = [
+    Fault::Answer("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nbusy"),
+    Fault::Answer("HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"),
+    Fault::Answer("HTTP/1.1 413 Request Entity Too Large\r\nContent-Length: 0\r\n\r\n"),
+    Fault::CutAfter,
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_server_refuses_for_now_is_sent_again() {
+    let server = Database::shared(DatabaseKind::InfluxDb);
+    let proxy = Proxy::before(&server).await;
+    proxy.faults.lock().unwrap().next.extend(ANSWERS);
+    let database = influxdb::created(&server, "");
+    let past = Past::new().await;
+    let table = format!(
+        "[sinks.failing.influxdb]\nurl = \"{}\"\nv1 = {{ database = \"{database}\" }}\n\
+         [sinks.failing.influxdb.delivery]\nmax_points = 500\n",
+        proxy.address
+    );
+    let (file, _) = configured(&past, &table);
+    let arguments = ["backfill", "--config", file.to_str().unwrap(), "--sink"];
+    let printed = done(&lagline(&[&arguments[..], &["failing"]].concat()));
+    assert!(!printed.contains("refused"), "{printed}");
+    assert!(proxy.faults.lock().unwrap().next.is_empty(), "all were met");
+    assert_eq!(count(&in_influxdb(&server, &database)), past.points().len());
 }
 
 /// All documents of a namespace, without its name.
