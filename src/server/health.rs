@@ -152,6 +152,7 @@ fn store(state: &State) -> Value {
         "corrupt_frames": health.corrupt_frames,
         "layers": layers,
         "names": health.names,
+        "names_in_memory": health.names_in_memory,
         "unsealed_frames_gone": health.unsealed_frames_gone,
         "sealed_through_ms": health.sealed_through.map(Timestamp::as_ms),
         "seal_errors": health.seal_errors,

@@ -1,8 +1,8 @@
 //! Names and their numbers, in memory; the file has all of them.
 //!
-//! In memory stay the names that the tail's frames use. Others are forgotten from time to time and
-//! read from the file again when they come up, so the memory does not grow with every member id
-//! that was ever seen.
+//! In memory stay the names that the tail's frames use, and those that are not in the history yet.
+//! Others are forgotten from time to time and read from the file again when they come up, so the
+//! memory does not grow with every member id that was ever seen.
 
 use std::sync::Arc;
 
@@ -58,7 +58,13 @@ impl Dictionary {
         self.by_name.get(name).map(|known| known.id)
     }
 
-    /// Notes a name that is in the file.
+    /// Notes a name that was read for its number. It is not taken for writing: it may go from the
+    /// file at this moment.
+    pub(super) fn remember(&mut self, id: u32, name: &Arc<str>) {
+        self.by_id.insert(id, Arc::clone(name));
+    }
+
+    /// Notes a name that is in the file, used by frame `seq`. Only for the thread that writes.
     pub(super) fn insert(&mut self, id: u32, name: &Arc<str>, seq: Seq) {
         self.by_id.insert(id, Arc::clone(name));
         let used = Numbered { id, used: seq };
@@ -97,6 +103,26 @@ impl Dictionary {
         }
     }
 
+    /// How many names are in memory.
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Forgets a name that shall go from the file. False, and nothing is forgotten, when a frame
+    /// from `oldest` on uses it.
+    pub(super) fn release(&mut self, id: u32, name: &str, oldest: Seq) -> bool {
+        if let Some(known) = self.by_name.get(name)
+            && known.id == id
+        {
+            if known.used >= oldest {
+                return false;
+            }
+            self.by_name.remove(name);
+        }
+        self.by_id.remove(&id);
+        true
+    }
+
     /// Forgets names that no frame from `oldest` on uses, once enough have come together.
     pub(super) fn prune(&mut self, oldest: Seq) {
         if self.by_id.len() <= self.stayed + self.stayed / 2 + SLACK {
@@ -123,6 +149,29 @@ impl Dictionary {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_names_that_no_frame_needs_go_and_what_readers_read_is_not_written() {
+        let mut dictionary = Dictionary::new(10, true);
+        let names: [Arc<str>; 3] = ["a", "b", "c"].map(Arc::from);
+        dictionary.insert(1, &names[0], Seq(5));
+        dictionary.insert(2, &names[1], Seq(4));
+        dictionary.remember(3, &names[2]);
+        assert_eq!(dictionary.id("c", Seq(9)), None, "only read");
+        let released = |dictionary: &mut Dictionary, id, name| dictionary.release(id, name, Seq(5));
+        assert!(!released(&mut dictionary, 1, "a"), "used");
+        assert!(
+            released(&mut dictionary, 7, "a"),
+            "a second number of the same name"
+        );
+        assert_eq!(dictionary.id("a", Seq(6)), Some(1));
+        assert!(released(&mut dictionary, 2, "b"), "not used any more");
+        assert_eq!(
+            (dictionary.id("b", Seq(6)), dictionary.name(2)),
+            (None, None)
+        );
+        assert!(released(&mut dictionary, 3, "c"), "never used");
+    }
 
     #[test]
     fn forgets_names_that_no_kept_frame_uses_and_never_gives_a_number_twice() {

@@ -103,6 +103,17 @@ impl Index {
         }
     }
 
+    /// The oldest frame that the history still needs.
+    pub(super) fn oldest_unsealed(&self) -> Option<Seq> {
+        let oldest = self.entries.iter().find(|entry| entry.is_unsealed());
+        oldest.map(|entry| entry.seq)
+    }
+
+    /// The oldest beat of all frames.
+    pub(super) fn oldest_beat(&self) -> Option<Timestamp> {
+        self.entries.iter().map(|entry| entry.beat).min()
+    }
+
     /// Bytes of the frames that are on disk.
     pub(super) fn stored_bytes(&self) -> u64 {
         let stored = self.entries.iter().filter(|entry| entry.is_stored);

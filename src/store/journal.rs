@@ -2,7 +2,7 @@
 //!
 //! It knows nothing of when to write, of the tail or of readers; the writer does.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -159,6 +159,13 @@ impl Journal {
             })
     }
 
+    /// The greatest number of a name; 0 without any.
+    pub(super) fn last_name(&self) -> Result<i64, rusqlite::Error> {
+        self.0
+            .prepare_cached("SELECT coalesce(max(id), 0) FROM name")?
+            .query_row([], |row| row.get(0))
+    }
+
     fn cursors(&self) -> Result<HashMap<String, CursorRow>, rusqlite::Error> {
         let mut statement = self.0.prepare(
             "SELECT sink, seq, beat_ms, rows_through, offered, delivered, filtered, rejected,
@@ -199,10 +206,11 @@ impl Journal {
             delete(&transaction, *seq)?;
         }
         {
-            let mut insert =
-                transaction.prepare_cached("INSERT INTO name (id, text) VALUES (?1, ?2)")?;
+            let mut insert = transaction.prepare_cached(
+                "INSERT INTO name (id, text, frame_hour, row_hour) VALUES (?1, ?2, ?3, ?3)",
+            )?;
             for (id, name) in write.names {
-                insert.execute(params![id, &**name])?;
+                insert.execute(params![id, &**name, history::NEVER])?;
             }
             let text: usize = write.names.iter().map(|(_, name)| name.len()).sum();
             let rows = signed(write.names.len());
@@ -352,6 +360,14 @@ fn insert_frame(connection: &Connection, frame: &NewFrame) -> Result<(), rusqlit
             change.to.code(),
             change.reason,
         ])?;
+    }
+    let names = frame.changes.iter().flat_map(|change| {
+        let topic = change.partition.map(|(topic, _)| topic);
+        [Some(change.cluster), Some(change.group), topic]
+    });
+    for id in names.flatten().collect::<BTreeSet<_>>() {
+        let used = history::Used { id, by_rows: true };
+        history::stamp(connection, used, history::hour_of(frame.beat))?;
     }
     let text: usize = frame.changes.iter().map(|change| change.reason.len()).sum();
     let rows = signed(frame.changes.len());

@@ -37,7 +37,7 @@ impl Table {
     /// Bytes of a row and its entries in indexes, without its text, as measured.
     fn row_bytes(self) -> u64 {
         match self {
-            Table::Names => 24,
+            Table::Names => 32,
             Table::Changes => 72,
             Table::Rollup5m | Table::Rollup1h => 68,
         }
@@ -152,17 +152,20 @@ pub struct AllGone {
     pub rollup_5m: Gone,
     pub rollup_1h: Gone,
     pub changes: Gone,
+    /// Those that nothing refers to any more.
+    pub names: Gone,
 }
 
 impl AllGone {
     /// Each layer's name with what was taken out of it.
-    pub fn named(&self) -> [(&'static str, Gone); 5] {
+    pub fn named(&self) -> [(&'static str, Gone); 6] {
         [
             ("journal", self.journal),
             ("blocks", self.blocks),
             ("rollup_5m", self.rollup_5m),
             ("rollup_1h", self.rollup_1h),
             ("changes", self.changes),
+            ("names", self.names),
         ]
     }
 
@@ -172,5 +175,6 @@ impl AllGone {
         self.rollup_5m.add(other.rollup_5m);
         self.rollup_1h.add(other.rollup_1h);
         self.changes.add(other.changes);
+        self.names.add(other.names);
     }
 }

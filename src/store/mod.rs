@@ -161,8 +161,9 @@ pub struct StoreHealth {
     /// Bytes of each layer, about; what was taken out of each, and why.
     pub layers: LayerBytes,
     pub gone: AllGone,
-    /// Names in the dictionary of the file.
+    /// Names in the dictionary of the file, and in memory.
     pub names: u64,
+    pub names_in_memory: u64,
     /// Frames that were taken out of the journal before they were in the history.
     pub unsealed_frames_gone: u64,
     /// How often sealing had to be tried again, and the last reason.
@@ -206,6 +207,8 @@ enum SealWork {
     /// Gives the number of the sealed hour.
     Begin(history::Hour),
     Slice(history::Slice),
+    /// Names that this hour uses.
+    Names(i64, Vec<history::Used>),
 }
 
 /// A frame that is asked of the loader.

@@ -52,7 +52,7 @@ impl Lookup for Naming<'_> {
         match read_name(self.file?, id) {
             Ok(name) => {
                 let name = name?;
-                lock(self.dictionary).insert(id, &name, Seq(0));
+                lock(self.dictionary).remember(id, &name);
                 Some(name)
             }
             Err(error) => {

@@ -193,6 +193,17 @@ const MIGRATIONS: &[&str] = &[
     INSERT INTO layer SELECT 'rollup_5m', count(*), 0 FROM rollup_5m;
     INSERT INTO layer SELECT 'rollup_1h', count(*), 0 FROM rollup_1h;
     ",
+    // 6: until when names are needed.
+    "
+    -- The last hour (since 1970) whose frames and blocks use the name, and whose rollups and status
+    -- changes do; noted when an hour is sealed, twice a day at least. src/store/writer/names.rs
+    ALTER TABLE name ADD COLUMN frame_hour INTEGER NOT NULL DEFAULT 65536;
+    ALTER TABLE name ADD COLUMN row_hour INTEGER NOT NULL DEFAULT 65536;
+    UPDATE name SET (frame_hour, row_hour) =
+        (SELECT hour, hour FROM
+            (SELECT max(coalesce((SELECT max(beat_ms) FROM frame), 0),
+                        coalesce((SELECT max(hour_ms) FROM seal), 0)) / 3600000 AS hour));
+    ",
 ];
 
 /// Somebody may look into the file with other programs; this long they get to let go.

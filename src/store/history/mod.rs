@@ -20,6 +20,7 @@ pub mod rollup;
 mod rollup_rows;
 mod rows;
 mod seal;
+mod stamps;
 #[cfg(test)]
 pub(in crate::store) mod tests;
 mod topics;
@@ -32,6 +33,7 @@ pub(super) use self::expire::{Dropped, choose, delete, delete_old, delete_oldest
 pub(super) use self::file::{Hour, Slice, begin, write_slice};
 pub(super) use self::seal::Never;
 pub use self::seal::Sealer;
+pub(super) use self::stamps::{Candidate, NEVER, Unused, Used, forget, hour_of, stamp, unused};
 use crate::store::codec::EncodeError;
 
 /// What is sealed at once, aligned to the epoch.

@@ -5,6 +5,8 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use super::*;
 use crate::store::frame::Missing;
+use crate::store::history::HOUR;
+use crate::store::history::rollup::Subject;
 use crate::store::sample::busy;
 
 /// Bytes on disk, log included.
@@ -154,6 +156,97 @@ async fn child() {
     running.close().await;
 }
 
+/// Not a test by itself: appends a beat of the next minute for every line it reads that says so, and
+/// tells how sealing is.
+#[tokio::test]
+async fn sealing_child() {
+    let Some(path) = std::env::var_os(SEALING_PATH) else {
+        return;
+    };
+    let running = Running::open(Some(Path::new(&path)), StoreSettings::default());
+    let store = &running.store;
+    for line in std::io::stdin().lines().map_while(Result::ok) {
+        if line == "close" {
+            break;
+        }
+        if line == "append" {
+            let evaluation = at_minute(store.newest().0);
+            let beat = evaluation.beat;
+            let appended = store.append(vec![evaluation], Vec::new(), beat);
+            appended.await.unwrap();
+        }
+        let health = store.health();
+        let through = health.sealed_through.map_or(0, Timestamp::as_secs);
+        let reason = health.reason.unwrap_or_default();
+        println!("\nhealth {} {through} {reason}", health.seal_errors);
+        std::io::stdout().flush().unwrap();
+    }
+    running.close().await;
+}
+
+/// In the child's environment: the path of the store it seals.
+const SEALING_PATH: &str = "LAGLINE_TEST_FULL_SEALING_STORE";
+
+/// Groups of one beat a minute, the first at the beginning of an hour.
+fn at_minute(n: i64) -> Arc<Evaluation> {
+    Arc::new(Evaluation {
+        beat: minute(n),
+        ..(*busy(n, 20, 100)).clone()
+    })
+}
+
+fn minute(n: i64) -> Timestamp {
+    Timestamp::from_secs(1_767_225_600 + 60 * n)
+}
+
+/// The disk fills up while an hour is sealed: a piece that it does not take is written later.
+#[tokio::test]
+async fn sealing_goes_on_when_a_full_disk_has_room_again() {
+    let (_directory, path) = place();
+    let mut child = Limited::start_as("sealing_child", SEALING_PATH, &path);
+    for _ in 0..=60 {
+        child.append();
+    }
+    let mut said = (0, 0, String::new());
+    let waited = crate::clock::Stopwatch::start();
+    // Some of the pieces are written before the limit, some are not.
+    child.append();
+    child.limit("4096");
+    while said.0 == 0 && said.1 == 0 {
+        said = child.ask("look");
+        assert!(waited.elapsed() < DEADLINE, "sealing is tried: {said:?}");
+    }
+    let tried = said.0;
+    child.append();
+    child.limit("unlimited");
+    child.append();
+    let end = minute(60).as_secs().unsigned_abs();
+    while said.1 != end {
+        said = child.ask("look");
+        assert!(waited.elapsed() < DEADLINE, "sealing goes on: {said:?}");
+    }
+    println!("sealing was tried again {tried} times");
+    child.close();
+    let running = Running::open(Some(&path), StoreSettings::default());
+    assert_eq!(running.store.newest(), Seq(64));
+    let mut history = running.store.history().unwrap().unwrap();
+    let cluster = ClusterName::new("prod");
+    let sealed = history.sealed(&cluster, minute(0), minute(200)).unwrap();
+    assert_eq!(sealed.len(), 1);
+    for group in &at_minute(0).groups {
+        let rows = history.group(&sealed[0], group.id.as_str()).unwrap();
+        let beats: Vec<_> = rows.iter().map(|(at, _)| *at).collect();
+        assert_eq!(beats, (0..60).map(minute).collect::<Vec<_>>());
+        let subject = Subject::Group(group.id.clone());
+        let range = (minute(0), minute(200));
+        let rollups = history.rollups(&cluster, &subject, HOUR, range).unwrap();
+        let beats: Vec<_> = rollups.iter().map(|(_, rollup)| rollup.beats).collect();
+        assert_eq!(beats, [60], "written once");
+    }
+    drop(history);
+    running.close().await;
+}
+
 /// The child, under a limit for the size of files.
 struct Limited {
     child: Child,
@@ -162,12 +255,18 @@ struct Limited {
 
 impl Limited {
     fn start(path: &Path) -> Self {
+        Self::start_as("child", PATH, path)
+    }
+
+    fn start_as(test: &str, variable: &str, path: &Path) -> Self {
         // A write beyond the limit fails, as on a full disk, instead of killing the process.
         let mut child = Command::new("sh")
             .args(["-c", r#"trap "" XFSZ; exec "$@""#, "sh"])
             .arg(std::env::current_exe().unwrap())
-            .args(["--exact", "store::tests::disk::child", "--nocapture"])
-            .env(PATH, path)
+            .arg("--exact")
+            .arg(format!("store::tests::disk::{test}"))
+            .arg("--nocapture")
+            .env(variable, path)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -188,7 +287,12 @@ impl Limited {
 
     /// Has one beat appended: unstored frames, lost frames, and the reason.
     fn append(&mut self) -> (u64, u64, String) {
-        writeln!(self.child.stdin.as_mut().unwrap(), "append").unwrap();
+        self.ask("append")
+    }
+
+    /// Has the child do something: what it says of two counts, and the reason.
+    fn ask(&mut self, what: &str) -> (u64, u64, String) {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{what}").unwrap();
         loop {
             let line = self.output.next().expect("the child goes on").unwrap();
             if let Some(health) = line.strip_prefix("health ") {

@@ -4,6 +4,7 @@ mod crash;
 mod disk;
 mod journal;
 mod limits;
+mod names;
 mod open;
 mod readers;
 

@@ -7,6 +7,7 @@
 
 mod flush;
 mod log;
+mod names;
 mod seal;
 mod snapshots;
 mod tidy;
@@ -17,6 +18,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use self::flush::Trouble;
+use self::names::Sweep;
 use super::beats::{Beats, Verdict};
 use super::codec::{Decoder, EncodeError, Encoded, Encoder};
 use super::error::StoreError;
@@ -65,6 +67,7 @@ pub struct Writer {
     logged: u64,
     /// Something is left to be tidied.
     has_more: bool,
+    sweep: Sweep,
 }
 
 impl Writer {
@@ -88,6 +91,7 @@ impl Writer {
             budget,
             logged: 0,
             has_more: false,
+            sweep: Sweep::new(loaded.newest),
         };
         if let Some(path) = writer.shared.path.clone() {
             writer
@@ -365,7 +369,11 @@ impl Writer {
                 state.health.lost_rows += lost.map_or(0, |entry| entry.rows);
             }
         }
-        let oldest = state.tail.oldest().unwrap_or(self.newest);
+        let mut oldest = state.tail.oldest().unwrap_or(self.newest);
+        if !is_memory_only {
+            // Names that the history has not noted yet: see `names`.
+            oldest = oldest.min(state.index.oldest_unsealed().unwrap_or(oldest));
+        }
         drop(state);
         lock(&self.shared.dictionary).prune(oldest);
     }

@@ -27,6 +27,7 @@ impl Writer {
         let needed = match work {
             SealWork::Begin(_) => BEGIN_PAGES,
             SealWork::Slice(slice) => slice.pages(size),
+            SealWork::Names(..) => 0,
         };
         // Room is taken from older history only, never from the journal.
         let pages = journal.pages()?;
@@ -42,14 +43,32 @@ impl Writer {
             transaction.commit()?;
             self.shared.state().health.gone.blocks.add(dropped.gone);
         }
-        Log::of(journal, self.budget).take(&mut self.logged, needed)?;
+        let changed = match work {
+            SealWork::Names(_, used) => pages_of(used),
+            SealWork::Begin(_) | SealWork::Slice(_) => needed,
+        };
+        Log::of(journal, self.budget).take(&mut self.logged, changed)?;
         match work {
             SealWork::Begin(hour) => history::begin(journal.connection_mut(), hour),
             SealWork::Slice(slice) => {
                 history::write_slice(journal.connection_mut(), slice).map(|()| 0)
             }
+            SealWork::Names(hour, used) => {
+                let transaction = journal.connection_mut().transaction()?;
+                for used in used {
+                    history::stamp(&transaction, *used, *hour)?;
+                }
+                transaction.commit().map(|()| 0)
+            }
         }
     }
+}
+
+/// Pages of the dictionary on which these names are, rather too many; they come in order.
+fn pages_of(used: &[history::Used]) -> u64 {
+    let (first, last) = (used.first(), used.last());
+    let span = last.map_or(0, |used| used.id) - first.map_or(0, |used| used.id);
+    (u64::from(span) / 16).min(used.len() as u64) + 4
 }
 
 /// What SQLite would say.

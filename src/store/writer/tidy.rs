@@ -8,6 +8,7 @@ use super::log::Log;
 use crate::store::history;
 use crate::store::journal::Pages;
 use crate::store::layers::{AllGone, LayerBytes};
+use crate::store::lock;
 use crate::store::retention::{at_once, missing};
 
 /// Free pages that are given back to the file system at once: 16 MiB.
@@ -28,7 +29,10 @@ impl Writer {
             {
                 self.logged = logged;
             }
-            match self.trim() {
+            match self
+                .trim()
+                .and_then(|has_more| Ok(has_more | self.sweep()?))
+            {
                 Ok(has_more) => self.has_more = has_more,
                 Err(error) => tracing::debug!("what is too old is not deleted: {error}"),
             }
@@ -104,6 +108,7 @@ impl Writer {
         let bytes = size(path) + size(Path::new(&log));
         let mut layers = LayerBytes::default();
         let names = layers.read(journal.connection());
+        let in_memory = lock(&self.shared.dictionary).len() as u64;
         let mut state = self.shared.state();
         layers.journal = state.index.stored_bytes();
         state.health.bytes = bytes;
@@ -111,6 +116,7 @@ impl Writer {
         if let Ok(names) = names {
             state.health.layers = layers;
             state.health.names = names;
+            state.health.names_in_memory = in_memory;
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Reading pieces of frames, with their names.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rusqlite::Connection;
@@ -13,29 +14,52 @@ use crate::store::history::rollup::{GroupRollups, TopicRollups};
 use crate::store::journal::read_part;
 use crate::store::names::Naming;
 
+/// The names that were read, with their numbers.
+#[derive(Debug, Default)]
+pub(super) struct Ids {
+    numbers: FxHashMap<Arc<str>, u32>,
+    /// Second numbers of names, which is rare.
+    more: BTreeSet<u32>,
+}
+
+impl Ids {
+    /// All numbers, in order.
+    pub(super) fn all(&self) -> BTreeSet<u32> {
+        let numbers = self.numbers.values().copied();
+        numbers.chain(self.more.iter().copied()).collect()
+    }
+}
+
 /// Names by number from the store, which remembers the numbers for writing.
 pub(super) struct Known<'a> {
     pub(super) naming: Naming<'a>,
-    ids: &'a mut FxHashMap<Arc<str>, u32>,
+    ids: &'a mut Ids,
 }
 
 impl Lookup for Known<'_> {
     fn name(&mut self, id: u32) -> Option<Arc<str>> {
         let name = self.naming.name(id)?;
-        if !self.ids.contains_key(&name) {
-            self.ids.insert(Arc::clone(&name), id);
+        match self.ids.numbers.get(&name) {
+            Some(known) if *known == id => {}
+            Some(_) => {
+                self.ids.more.insert(id);
+            }
+            None => {
+                self.ids.numbers.insert(Arc::clone(&name), id);
+            }
         }
         Some(name)
     }
 }
 
 /// The numbers of names that were read before.
-pub(super) struct Numbers<'a>(pub(super) &'a FxHashMap<Arc<str>, u32>);
+pub(super) struct Numbers<'a>(pub(super) &'a Ids);
 
 impl Names for Numbers<'_> {
     fn id(&mut self, name: &Arc<str>) -> u32 {
         // Every name of a block came from a frame.
-        self.0.get(name).copied().unwrap_or(u32::MAX)
+        let known = self.0.numbers.get(name);
+        known.copied().unwrap_or(u32::MAX)
     }
 }
 
@@ -45,7 +69,7 @@ impl Sealer {
         &mut self,
         file: &Connection,
         beat: &Beat,
-        ids: &mut FxHashMap<Arc<str>, u32>,
+        ids: &mut Ids,
     ) -> Result<Option<Head>, Failed> {
         let shared = Arc::clone(&self.shared);
         let Some(part) = read_part(file, beat.seq, 0)? else {
@@ -69,7 +93,7 @@ impl Sealer {
         let Some(beat) = &work.base else {
             return Ok(());
         };
-        let mut ids = FxHashMap::default();
+        let mut ids = Ids::default();
         let Some(head) = self.head(file, beat, &mut ids)? else {
             return Ok(());
         };
@@ -107,7 +131,7 @@ impl Sealer {
         let Some(beat) = &work.base else {
             return Ok(());
         };
-        let mut ids = FxHashMap::default();
+        let mut ids = Ids::default();
         let Some(head) = self.head(file, beat, &mut ids)? else {
             return Ok(());
         };
@@ -135,7 +159,7 @@ impl Sealer {
         file: &Connection,
         beat: &Beat,
         head: &Head,
-        ids: &mut FxHashMap<Arc<str>, u32>,
+        ids: &mut Ids,
     ) -> Result<Option<ReadLogs>, Failed> {
         let mut read = ReadLogs::default();
         for (place, _) in pieces(head, Piece::Groups, &Key::default()) {
@@ -155,11 +179,7 @@ impl Sealer {
     }
 }
 
-pub(super) fn known<'a>(
-    shared: &'a Shared,
-    file: &'a Connection,
-    ids: &'a mut FxHashMap<Arc<str>, u32>,
-) -> Known<'a> {
+pub(super) fn known<'a>(shared: &'a Shared, file: &'a Connection, ids: &'a mut Ids) -> Known<'a> {
     Known {
         naming: Naming {
             dictionary: &shared.dictionary,

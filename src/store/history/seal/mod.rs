@@ -11,14 +11,14 @@
 mod frames;
 mod slices;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use rusqlite::Connection;
-use rustc_hash::FxHashMap;
 
-use self::frames::{Numbers, known, pieces, readable};
+use self::frames::{Ids, Numbers, known, pieces, readable};
 use self::slices::Slices;
 use super::block::{Kind, ROWS_MAX};
 use super::file::{self, Hour, NewBlock, Progress, Step};
@@ -26,6 +26,7 @@ use super::gather::{Groups, LOGS_IN_MEMORY, ROWS_IN_MEMORY, Topics};
 use super::key::Key;
 use super::rollup::{self, GroupRollups, Subject, TopicRollups};
 use super::rollup_rows::NewRow;
+use super::stamps::{self, Used};
 use super::topics::encode_cluster;
 use super::{HOUR, Packer};
 use crate::clock::{Stopwatch, Timestamp};
@@ -68,6 +69,9 @@ impl Default for Limits {
         }
     }
 }
+
+/// Names that are stamped in one transaction at most.
+const NAMES_AT_ONCE: usize = 256;
 
 /// Frames of an hour that are sealed together at most.
 const FRAMES: usize = ROWS_MAX / 2;
@@ -128,7 +132,7 @@ struct Work {
 }
 
 impl Work {
-    fn rows(&self, rows: Vec<rollup::Row>, ids: &FxHashMap<Arc<str>, u32>) -> Vec<(Key, NewRow)> {
+    fn rows(&self, rows: Vec<rollup::Row>, ids: &Ids) -> Vec<(Key, NewRow)> {
         let mut numbers = Numbers(ids);
         let rows = rows.into_iter().map(|row| {
             let (key, group, topic) = match &row.subject {
@@ -354,7 +358,7 @@ impl Sealer {
         work: &mut Work,
         progress: Progress,
     ) -> Result<Progress, Failed> {
-        let mut ids = FxHashMap::default();
+        let mut ids = Ids::default();
         let mut run = Groups::new(progress.next.clone(), work.beats.len(), self.limits.rows);
         let mut rollups = GroupRollups::default();
         self.base_of_groups(file, work, &progress.next, &mut rollups)?;
@@ -401,6 +405,7 @@ impl Sealer {
         };
         let range = run.range.clone();
         let rows = work.rows(rollups.rows(work.interval), &ids);
+        self.stamp(file, work, &ids, &rows)?;
         let rows = rows.into_iter().filter(|(key, _)| range.has(key)).collect();
         let mut out = Slices::new(work, progress, next, self.limits.slice, rows);
         for block in run.into_blocks() {
@@ -433,7 +438,7 @@ impl Sealer {
         work: &mut Work,
         progress: Progress,
     ) -> Result<Progress, Failed> {
-        let mut ids = FxHashMap::default();
+        let mut ids = Ids::default();
         let mut run = Topics::new(progress.next.clone(), work.beats.len(), self.limits.logs);
         let mut rollups = TopicRollups::default();
         self.base_of_topics(file, work, &mut rollups)?;
@@ -477,6 +482,7 @@ impl Sealer {
         };
         let range = run.range.clone();
         let rows = work.rows(rollups.rows(), &ids);
+        self.stamp(file, work, &ids, &rows)?;
         let rows = rows.into_iter().filter(|(key, _)| range.has(key)).collect();
         let mut out = Slices::new(work, progress, next, self.limits.slice, rows);
         for block in run.into_blocks() {
@@ -501,6 +507,34 @@ impl Sealer {
         Ok(after)
     }
 
+    /// Has the writer note which names an hour uses, some at a time.
+    fn stamp(
+        &mut self,
+        file: &Connection,
+        work: &Work,
+        ids: &Ids,
+        rows: &[(Key, NewRow)],
+    ) -> Result<(), Failed> {
+        let of_rows = rows.iter().flat_map(|(_, row)| [row.group, row.topic]);
+        let by_rows: BTreeSet<u32> = of_rows.chain([work.cluster]).collect();
+        let mut all = ids.all();
+        all.extend(&by_rows);
+        let hour = stamps::hour_of(work.hour);
+        let mut due = Vec::new();
+        for id in all {
+            let by_rows = by_rows.contains(&id);
+            let used = Used { id, by_rows };
+            if stamps::is_due(file, used, hour)? {
+                due.push(used);
+            }
+            self.rest()?;
+        }
+        for used in due.chunks(NAMES_AT_ONCE) {
+            self.ask(SealWork::Names(hour, used.to_vec()))?;
+        }
+        Ok(())
+    }
+
     /// Seals the cluster as a whole: the last step.
     fn seal_cluster(
         &mut self,
@@ -508,7 +542,7 @@ impl Sealer {
         work: &mut Work,
         progress: Progress,
     ) -> Result<Progress, Failed> {
-        let mut ids = FxHashMap::default();
+        let mut ids = Ids::default();
         let mut rows = Vec::new();
         for beat in work.beats.clone() {
             match self.head(file, &beat, &mut ids)? {

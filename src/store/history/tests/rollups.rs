@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::world;
 use crate::clock::Timestamp;
 use crate::lag::evaluation::{
-    Evaluation, GroupEvaluation, Status, TopicEvaluation, TopicPartition,
+    Evaluation, GroupEvaluation, GroupTopic, PartitionEvaluation, Status, TopicEvaluation,
+    TopicPartition,
 };
 use crate::lag::ids::TopicName;
 use crate::lag::optional::{MaybeF32, MaybeI64};
@@ -18,33 +19,73 @@ use crate::store::history::rollup::{
 
 const START: Timestamp = Timestamp::from_secs(1_767_225_600);
 
-/// What a group comes to in `[from, from + span)`, the slow way.
+/// What is known at a beat of a group, or of one of its topics.
+struct Whole {
+    lag: Option<i64>,
+    time_lag: Option<f32>,
+    produce_rate: Option<f32>,
+    consume_rate: Option<f32>,
+    status: Status,
+    topics: Vec<GroupTopic>,
+}
+
+impl Whole {
+    fn of(group: &GroupEvaluation, topic: Option<&TopicName>) -> Option<Self> {
+        let Some(topic) = topic else {
+            return Some(Self {
+                lag: group.totals.lag.get(),
+                time_lag: group.totals.time_lag.map(|lag| lag.seconds),
+                produce_rate: group.totals.produce_rate.get(),
+                consume_rate: group.totals.consume_rate.get(),
+                status: group.status,
+                topics: group.topics.clone(),
+            });
+        };
+        let topic = group.topics.iter().find(|found| found.topic == *topic)?;
+        let rows = &topic.partitions;
+        let known = |of: &dyn Fn(&PartitionEvaluation) -> Option<f32>| -> Vec<f32> {
+            rows.iter().filter_map(of).collect()
+        };
+        let sum = |rates: Vec<f32>| rates.into_iter().reduce(|a, b| a + b);
+        Some(Self {
+            lag: (rows.iter().filter_map(|row| row.lag.get())).reduce(i64::saturating_add),
+            time_lag: (known(&|row| row.time_lag.map(|lag| lag.seconds)).into_iter())
+                .reduce(|a, b| if b > a { b } else { a }),
+            produce_rate: sum(known(&|row| row.produce_rate.get())),
+            consume_rate: sum(known(&|row| row.consume_rate.get())),
+            status: (rows.iter().map(|row| row.status()).max())
+                .unwrap_or(Status::Ok)
+                .for_group(),
+            topics: vec![topic.clone()],
+        })
+    }
+}
+
+/// What a group, or a topic of it, comes to in `[from, from + span)`, the slow way.
 fn naive(
     evaluations: &[Arc<Evaluation>],
-    group: &str,
+    (group, topic): (&str, Option<&TopicName>),
     (from, span): (Timestamp, Duration),
     beat: Duration,
 ) -> Rollup {
-    let rows = evaluations
+    let rows: Vec<_> = evaluations
         .iter()
-        .filter_map(|e| Some((e.beat, e.group(group)?)));
-    let within = |at: Timestamp| at >= from && at < from.plus(span);
-    let inside: Vec<_> = rows.clone().filter(|(at, _)| within(*at)).collect();
-    let mut lags: Vec<i64> = inside
-        .iter()
-        .filter_map(|(_, g)| g.totals.lag.get())
+        .filter_map(|e| Some((e.beat, Whole::of(e.group(group)?, topic)?)))
         .collect();
+    let within = |at: Timestamp| at >= from && at < from.plus(span);
+    let inside: Vec<_> = rows.iter().filter(|(at, _)| within(*at)).collect();
+    let mut lags: Vec<i64> = inside.iter().filter_map(|(_, whole)| whole.lag).collect();
     lags.sort_unstable();
     let count = lags.len();
     let greatest = |values: Vec<f32>| values.into_iter().map(f64::from).reduce(f64::max);
-    let floats = |of: &dyn Fn(&GroupEvaluation) -> Option<f32>| {
-        greatest(inside.iter().filter_map(|(_, group)| of(group)).collect())
+    let floats = |of: &dyn Fn(&Whole) -> Option<f32>| {
+        greatest(inside.iter().filter_map(|(_, whole)| of(whole)).collect())
     };
     // Every step of every offset, to the beat at which it is seen.
     let mut last = HashMap::new();
     let (mut consumed, mut produced) = (None, None);
-    for (at, group) in rows {
-        for topic in &group.topics {
+    for (at, whole) in &rows {
+        for topic in &whole.topics {
             for (partition, row) in topic.partitions.iter().enumerate() {
                 let commit = row.end.map(|commit| commit.offset);
                 for (kind, now, sum) in [
@@ -54,7 +95,7 @@ fn naive(
                     let Some(now) = now else { continue };
                     let key = (topic.topic.clone(), partition, kind);
                     if let Some(before) = last.insert(key, now)
-                        && within(at)
+                        && within(*at)
                     {
                         let step = i64::saturating_sub(now, before).max(0);
                         *sum = Some(i64::saturating_add(sum.unwrap_or(0), step));
@@ -66,7 +107,7 @@ fn naive(
     let seconds = |status: Status| {
         let count = inside
             .iter()
-            .filter(|(_, group)| group.status == status)
+            .filter(|(_, whole)| whole.status == status)
             .count();
         count as f64 * beat.as_secs_f64()
     };
@@ -81,11 +122,11 @@ fn naive(
             .iter()
             .copied()
             .find(|lag| 100 * lags.iter().filter(|other| *other <= lag).count() >= 95 * count),
-        time_lag_max_s: floats(&|group| group.totals.time_lag.map(|lag| lag.seconds)),
+        time_lag_max_s: floats(&|whole| whole.time_lag),
         produced,
         consumed,
-        produce_rate_max: floats(&|group| group.totals.produce_rate.get()),
-        consume_rate_max: floats(&|group| group.totals.consume_rate.get()),
+        produce_rate_max: floats(&|whole| whole.produce_rate),
+        consume_rate_max: floats(&|whole| whole.consume_rate),
         status_s: Some(StatusSeconds {
             ok: seconds(Status::Ok),
             warn: seconds(Status::Warn),
@@ -122,14 +163,18 @@ fn rollups_are_what_adding_up_everything_gives() {
             rollup,
         } in &rows
         {
-            let Subject::Group(group) = subject else {
-                continue;
+            let of = match subject {
+                Subject::Group(group) => (group.as_str(), None),
+                Subject::GroupTopic(group, topic) => (group.as_str(), Some(topic)),
+                Subject::Topic(_) => panic!("only groups were added"),
             };
-            let expected = naive(&evaluations, group.as_str(), (*start, *span), beat);
-            assert_eq!(*rollup, expected, "seed {seed}, {group:?} at {start:?}");
-            spans += u32::from(*span == HOUR) + 100 * u32::from(*span == FIVE_MINUTES);
+            let expected = naive(&evaluations, of, (*start, *span), beat);
+            assert_eq!(*rollup, expected, "seed {seed}, {subject:?} at {start:?}");
+            let kind = if of.1.is_some() { 10_000 } else { 1 };
+            spans += kind * (u32::from(*span == HOUR) + 100 * u32::from(*span == FIVE_MINUTES));
         }
-        assert!(spans > 1000, "seed {seed}: there are rows of both spans");
+        // Of both kinds and both spans.
+        assert!(spans > 1000 + 10_000_000, "seed {seed}: {spans}");
     }
 }
 

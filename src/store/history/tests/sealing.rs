@@ -186,6 +186,14 @@ pub(in crate::store) fn seal_until_killed(path: &Path, limits: Limits, writes: u
                 asked.is_done = false;
                 begin(&mut connection, &hour).unwrap()
             }
+            SealWork::Names(hour, used) => {
+                let transaction = connection.transaction().unwrap();
+                for used in used {
+                    crate::store::history::stamp(&transaction, used, hour).unwrap();
+                }
+                transaction.commit().unwrap();
+                0
+            }
             SealWork::Slice(slice) => {
                 asked.rows = asked.rows.max(slice.rows.len());
                 asked.is_done = slice.after.step == Step::Done;
@@ -316,6 +324,56 @@ async fn an_hour_that_comes_twice_is_sealed_twice() {
     let mut both = in_hour(&evaluations, START.plus(HOUR));
     both.extend(in_hour(&later, START.plus(HOUR)));
     same(&mut history, &sealed[2], &both);
+    drop(history);
+    running.close().await;
+}
+
+/// A clock that is set an hour ahead, and an hour back again: a gap, then an hour a second time.
+#[tokio::test]
+async fn an_hours_step_of_the_clock_in_both_directions_loses_and_doubles_nothing() {
+    let (_directory, path) = place();
+    let running = Running::open(Some(&path), StoreSettings::default());
+    let store = &running.store;
+    let mut random = fastrand::Rng::with_seed(8);
+    let minutes = |n: u32| START.plus(Duration::from_secs(60) * n);
+    let mut runs = Vec::new();
+    for (range, through) in [(0..70, 60), (130..200, 180), (140..270, 240)] {
+        let mut run = Vec::new();
+        for n in range {
+            let evaluation = world::evaluation(&mut random, "a", minutes(n));
+            let beat = evaluation.beat;
+            let appended = store.append(vec![Arc::clone(&evaluation)], Vec::new(), beat);
+            if appended.await.unwrap().skipped.is_empty() {
+                run.push(evaluation);
+            }
+        }
+        until("it is sealed", || {
+            store.health().sealed_through == Some(minutes(through))
+        })
+        .await;
+        runs.push(run);
+    }
+    let [before, ahead, back] = &runs[..] else {
+        panic!("three runs");
+    };
+    assert_eq!(store.health().skipped_frames, 5);
+    assert_eq!((before.len(), ahead.len(), back.len()), (70, 70, 125));
+    let mut twice = in_hour(ahead, minutes(180));
+    twice.extend(in_hour(back, minutes(180)));
+    let expected = [
+        (0, in_hour(before, START)),
+        (60, in_hour(before, minutes(60))),
+        (120, in_hour(ahead, minutes(120))),
+        (120, in_hour(back, minutes(120))),
+        (180, twice),
+    ];
+    let mut history = store.history().unwrap().unwrap();
+    let sealed = hours(&history, "a");
+    assert_eq!(sealed.len(), expected.len());
+    for (sealed, (minute, evaluations)) in sealed.iter().zip(expected) {
+        assert_eq!(sealed.hour, minutes(minute));
+        same(&mut history, sealed, &evaluations);
+    }
     drop(history);
     running.close().await;
 }
