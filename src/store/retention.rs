@@ -149,7 +149,7 @@ impl Need {
     }
 }
 
-/// Pages that are made free in one transaction beyond what it needs, at most.
+/// Pages that are written in one transaction, or made free beyond what it needs, at most.
 pub(super) fn at_once(budget: Budget, page_size: u64) -> u64 {
     (budget.transaction() / page_size).max(1)
 }

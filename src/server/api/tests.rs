@@ -1,5 +1,7 @@
 //! The API over a real socket.
 
+mod slow;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;

@@ -4,6 +4,7 @@
 //! group's sums are sums. Only what differs from that guess is written, and zeros and repeated
 //! bytes disappear in compression. Names are numbers of the dictionary.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::bytes::{Bytes, ColumnReader, Columns, Malformed};
@@ -333,6 +334,29 @@ pub(super) fn decode(
     }
     columns.end()?;
     Ok(groups)
+}
+
+/// The group with this name among `count` groups in `raw`, which are sorted; what stands behind it is
+/// not looked at.
+pub(super) fn find(
+    raw: &[u8],
+    count: usize,
+    beat: Timestamp,
+    names: &mut dyn Lookup,
+    group: &str,
+) -> Result<Option<GroupEvaluation>, Malformed> {
+    let mut columns = GroupReader::read(Bytes::new(raw))?;
+    let mut before = Before::default();
+    let mut budget = super::PARTITIONS_MAX;
+    for _ in 0..count.min(columns.left(ints::GROUP_FLAGS)) {
+        let found = decode_group(&mut columns, &mut before, beat, names, &mut budget)?;
+        match found.id.as_str().cmp(group) {
+            Ordering::Less => {}
+            Ordering::Equal => return Ok(Some(found)),
+            Ordering::Greater => break,
+        }
+    }
+    Ok(None)
 }
 
 fn name(names: &mut dyn Lookup, last: &mut i64, delta: i64) -> Result<Arc<str>, Malformed> {

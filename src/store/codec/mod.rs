@@ -482,6 +482,24 @@ impl Decoder {
             .map_err(|why| Broken::new(place, why.0))
     }
 
+    /// One group of a piece, without those behind it. None when it is not in it.
+    ///
+    /// # Errors
+    /// As of [`Self::decode_groups`].
+    pub(super) fn find_group(
+        &mut self,
+        head: &Head,
+        (place, part): (usize, &[u8]),
+        beat: Timestamp,
+        names: &mut dyn Lookup,
+        group: &str,
+    ) -> Result<Option<GroupEvaluation>, Broken> {
+        let raw = self.unwrap(Kind::Groups, part, beat, place)?;
+        let info = place.checked_sub(1).and_then(|place| head.parts.get(place));
+        let info = info.ok_or_else(|| Broken::new(place, "it does not hold groups"))?;
+        groups::find(&raw, info.count, beat, names, group).map_err(|why| Broken::new(place, why.0))
+    }
+
     /// The topics of one piece, for which `read` must know every group of the frame.
     ///
     /// # Errors

@@ -187,12 +187,17 @@ impl GroupBlock {
             rows: RowReader::default(),
             left: ROWS_MAX,
             before: (0, 0),
+            is_done: false,
         };
         let mut groups = Vec::new();
         for _ in 0..reader.count()? {
             let group = reader.group(&beats)?;
             if wanted.group.is_none_or(|name| name == group.id.as_str()) {
                 groups.push(group);
+                // What follows is covered by the checksum.
+                if reader.is_done || wanted.group.is_some() {
+                    return Ok(Self { beats, groups });
+                }
             }
         }
         reader.columns.end()?;
@@ -277,6 +282,8 @@ struct BlockReader<'a> {
     left: usize,
     /// The numbers of the last group and topic.
     before: (i64, i64),
+    /// The wanted partition is read.
+    is_done: bool,
 }
 
 impl BlockReader<'_> {
@@ -311,6 +318,9 @@ impl BlockReader<'_> {
             if is_wanted {
                 topics.push(topic);
             }
+            if self.is_done {
+                break;
+            }
         }
         Ok(GroupSpan {
             id,
@@ -344,6 +354,10 @@ impl BlockReader<'_> {
             if is_wanted && wanted.is_none_or(|wanted| wanted == (topic.as_str(), partition)) {
                 let at: Vec<_> = counts.above(above).map(|at| beats[at]).collect();
                 series.push(self.rows.read(&mut self.columns, column::ROWS, &at)?);
+                self.is_done = wanted.is_some();
+                if self.is_done {
+                    break;
+                }
             } else {
                 self.rows.skip(&mut self.columns, column::ROWS, rows)?;
                 if is_wanted {

@@ -186,7 +186,7 @@ impl Look<'_> {
     }
 
     /// The group at the beat; none when it was not there.
-    fn group(&mut self, head: &Head, group: &str) -> Result<Option<Arc<GroupEvaluation>>, Trouble> {
+    fn group(&mut self, head: &Head, group: &str) -> Result<Option<GroupEvaluation>, Trouble> {
         let beat = self.frame.beat;
         let Some(place) = head.part_of(group) else {
             return Ok(None);
@@ -194,9 +194,7 @@ impl Look<'_> {
         let Some(part) = self.part(place)? else {
             return Err(Trouble::Broken(Broken::missing(place)));
         };
-        let groups =
-            self.named(|decoder, names| decoder.decode_groups(head, place, beat, &part, names))?;
-        Ok(groups.into_iter().find(|found| found.id.as_str() == group))
+        self.named(|decoder, names| decoder.find_group(head, (place, &part), beat, names, group))
     }
 
     /// The whole frame; none when it is gone.

@@ -62,12 +62,16 @@ impl Writer {
 
     fn try_flush(&mut self) -> Result<(), rusqlite::Error> {
         self.reopen()?;
+        let Some(journal) = &self.journal else {
+            return Ok(());
+        };
+        let page_size = journal.pages()?.size;
         loop {
             let staged = self.staged();
             if self.pending.is_empty() && staged.is_empty() {
                 return Ok(());
             }
-            let count = self.slice();
+            let count = self.slice(page_size);
             let is_last = count == self.pending.len();
             let staged = if is_last { staged } else { Sinks::default() };
             self.write(count, &staged)?;
@@ -109,13 +113,15 @@ impl Writer {
         }
     }
 
-    /// How many pending frames go into one transaction: at least one.
-    fn slice(&self) -> usize {
-        let mut bytes = 0;
+    /// How many pending frames go into one transaction: at least one. Their pages count, not their
+    /// bytes: many small frames take far more room in the log.
+    fn slice(&self, page_size: u64) -> usize {
+        let room = at_once(self.budget, page_size);
+        let mut pages = 0;
         let mut count = 0;
         for frame in &self.pending {
-            bytes += frame.encoded.len() as u64;
-            if count > 0 && bytes > self.budget.transaction() {
+            pages += pages_for(frame, page_size);
+            if count > 0 && pages > room {
                 break;
             }
             count += 1;

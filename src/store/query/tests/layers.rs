@@ -181,7 +181,11 @@ struct Still {
 
 impl Still {
     fn open(path: &Path, limit: impl FnOnce(&mut Past)) -> Self {
-        let opened = unlocked(|| Store::open(Some(path), StoreSettings::default()));
+        Self::with(path, StoreSettings::default(), limit)
+    }
+
+    fn with(path: &Path, settings: StoreSettings, limit: impl FnOnce(&mut Past)) -> Self {
+        let opened = unlocked(|| Store::open(Some(path), settings.clone()));
         let (writer, mut historian) = (opened.writer, opened.historian);
         limit(&mut historian.past);
         Self {
@@ -521,5 +525,59 @@ async fn a_question_is_cut_off_by_its_limits() {
     same_extremes(&series, &known, (&asked, 5 * MINUTE), &|_| false);
     let asked = query(&group("b"), "members", START, end);
     assert_eq!(still.store.series(asked).await, Err(QueryError::TooLarge));
+    still.close();
+}
+
+/// A question that would never be answered holds a read transaction until it is cut off: beats go on,
+/// and the file stays below its limit.
+#[tokio::test]
+async fn a_question_that_never_ends_is_cut_off_and_stops_no_beat() {
+    const MAX: u64 = 64 << 20;
+    const ENDLESS: &str = "WITH RECURSIVE endless (n) AS
+        (SELECT seq FROM frame UNION ALL SELECT n + 1 FROM endless) SELECT count(*) FROM endless";
+    let (_directory, path) = place();
+    let settings = StoreSettings {
+        max_size: MAX,
+        ..StoreSettings::default()
+    };
+    let still = Still::with(&path, settings, |past| past.limits.time = MINUTE / 60);
+    let store = still.store.clone();
+    let mut random = fastrand::Rng::with_seed(8);
+    let mut known = Known::new();
+    append(&store, &mut random, (START, STEP, 1), &mut known).await;
+    let mut question = Box::pin(store.ask(|past| {
+        past.open()?;
+        let history = past.history.as_mut().expect("there is a file");
+        history.at_once(|history| {
+            let endless = history
+                .connection()
+                .query_row(ENDLESS, [], |row| row.get(0));
+            Ok::<i64, QueryError>(endless?)
+        })
+    }));
+    let size = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
+    let mut beats = 1;
+    let answer = loop {
+        if let Some(answer) = (&mut question).now_or_never() {
+            break answer;
+        }
+        let at = START.plus(STEP * beats);
+        append(&store, &mut random, (at, STEP, 1), &mut known).await;
+        beats += 1;
+        let bytes = size(&path) + size(&path.with_extension("db-wal"));
+        assert!(bytes <= MAX, "beat {beats}: {bytes} bytes");
+    };
+    assert_eq!(answer, Err(QueryError::TimedOut));
+    assert!(beats > 1, "beats went on meanwhile");
+    drop(question);
+    // Its transaction is over: everything is on the disk.
+    let at = START.plus(STEP * beats);
+    append(&store, &mut random, (at, STEP, 1), &mut known).await;
+    let health = store.health();
+    assert!(health.durable && health.unstored_frames == 0, "{health:?}");
+    assert_eq!(health.lost_frames, 0);
+    let asked = query(&Subject::Cluster, "lag", at, at);
+    assert_eq!(store.series(asked).await.unwrap().beats, 1);
+    drop(store);
     still.close();
 }
