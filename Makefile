@@ -9,7 +9,7 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test check deny services fmt golden bench
+.PHONY: help demo build test web check deny services fmt golden bench
 
 help: ## This list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -25,6 +25,13 @@ demo: build ## Build, start the demo and say what to look at (ARGS="..." goes to
 test: export RUST_TEST_THREADS ?= $(shell echo $$(($$(nproc) * 3 / 2)))
 test: check deny services ## Formatting, lints, licences, and all tests against the real servers
 	$(CARGO) test --locked
+	$(MAKE) web
+
+web: ## The page's own checks: types, drift of what is committed, and its tests in a browser
+	npm --prefix web ci --no-audit --no-fund --loglevel=error
+	npm --prefix web run --silent check
+	npm --prefix web run --silent drift
+	LAGLINE_PROGRAM=$(abspath $(TARGET))/debug/lagline npm --prefix web run --silent test
 
 check: ## Formatting and lints
 	@.ci/prepare test

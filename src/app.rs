@@ -118,7 +118,8 @@ impl App {
             },
         };
         let scheduler = spawn(scheduler.run(stops.beat.clone()));
-        tracing::info!(%address, clusters = clusters.len(), sinks = sink_handles.len(), "started");
+        let page = format!("http://{address}/");
+        tracing::info!(%address, page, clusters = clusters.len(), sinks = sink_handles.len(), "started");
         Ok(App {
             address,
             clusters,

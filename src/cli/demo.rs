@@ -57,7 +57,8 @@ pub(super) fn run(arguments: &DemoArguments, log: &str) -> Result<(), Failure> {
 /// What there is to see.
 fn introduction(address: SocketAddr, story: &[(String, String)], interval: Duration) -> String {
     let mut text = format!(
-        "lagline watches a simulated Kafka (evaluated every {} s; everything is made up).\n\n",
+        "Open http://{address}/ in a browser: the page.\n\n\
+         lagline watches a simulated Kafka (evaluated every {} s; everything is made up).\n\n",
         interval.as_secs()
     );
     let story: Vec<(String, &String)> = story
@@ -74,7 +75,7 @@ fn introduction(address: SocketAddr, story: &[(String, String)], interval: Durat
         .next()
         .unwrap_or_else(|| "lagline".to_owned());
     text.push_str(&format!(
-        "\nLook at it (statuses show within half a minute):\n\
+        "\nMore to look at (statuses show within half a minute):\n\
          \x20 {program} groups --url http://{address}\n\
          \x20 http://{address}/v3/kafka/demo/consumer   Burrow's API\n\
          \x20 http://{address}/api/v1/groups            lagline's own\n\

@@ -262,8 +262,8 @@ pub static GROUPS: [GroupPlan; 16] = [
         paces: &[EVERY_5_S],
     },
     GroupPlan {
-        name: "отчёты \"Q4\"\n100%/день 😀\\",
-        shows: "OK: a name with a line break, quotes and a backslash",
+        name: "отчёты \"Q4\"\n<img src=x onerror=alert(1)> 100%/день 😀\\",
+        shows: "OK: a name with HTML, a line break, quotes and a backslash",
         topic: "payments",
         members: Members::Classic(1),
         paces: &[EVERY_5_S; 3],

@@ -1,4 +1,4 @@
-//! HTTP: Burrow's API, lagline's own, metrics and health.
+//! HTTP: Burrow's API, lagline's own, metrics and health, and the page.
 //!
 //! Nothing here computes lag or judges: everything is read from the latest evaluations, the sinks'
 //! health and the store. No answer waits for Kafka.
@@ -9,6 +9,7 @@ mod burrow;
 mod exposition;
 mod health;
 mod metrics;
+mod page;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -253,6 +254,7 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/health", get(health::health))
         .route("/ready", get(health::ready))
         .merge(api::routes())
+        .merge(page::routes())
         .method_not_allowed_fallback(other_method)
         .fallback(fallback)
         .layer(middleware::from_fn_with_state(Arc::clone(&state), guard))
@@ -285,13 +287,12 @@ async fn guard(
     request: Request,
     next: Next,
 ) -> Response<Body> {
-    // Probes of a container platform carry no token.
-    let is_probe = matches!(
-        request.uri().path(),
-        "/ready" | "/burrow/admin" | "/burrow/admin/ready"
-    );
+    let path = request.uri().path();
+    // Probes of a container platform carry no token, nor does a browser that loads the page.
+    let is_open = matches!(path, "/ready" | "/burrow/admin" | "/burrow/admin/ready");
+    let is_open = is_open || page::has(path);
     let is_preflight = *request.method() == Method::OPTIONS;
-    let may_read = is_probe || is_preflight || auth::may_read(&state, request.headers());
+    let may_read = is_open || is_preflight || auth::may_read(&state, request.headers());
     let mut response = if may_read {
         next.run(request).await
     } else {

@@ -140,7 +140,6 @@ const CONFIGURATION: [&str; 11] = [
 ];
 
 const PATHS: &[&str] = &[
-    "/",
     "/v2/kafka",
     "/v3",
     "/v3/",
