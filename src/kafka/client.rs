@@ -11,11 +11,12 @@ use std::path::PathBuf;
 
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::BaseConsumer;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use thiserror::Error;
 
 use super::context::KafkaContext;
 use crate::config::secret::Secret;
+use crate::kafka::ffi;
 use crate::lag::ids::ClusterName;
 
 /// The topic where Kafka keeps committed offsets.
@@ -248,6 +249,19 @@ impl KafkaSettings {
         self.client_config(role)
             .create_with_context(KafkaContext::new(cluster.clone()))
             .map_err(|error| client_error(&error, cluster))
+    }
+
+    /// Gives `client` its bootstrap servers again when nobody has answered it for a while; to be called after
+    /// a question without an answer.
+    ///
+    /// librdkafka gives up every broker that is not in the newest metadata. A single broker that was away for
+    /// longer than its session names none, until it is let in again; and librdkafka 2.12's own way back to the
+    /// bootstrap servers is lost when it races with that answer (the answer stops the timer, but not
+    /// `rk_rebootstrap_in_progress`). Servers that it still knows are not added twice.
+    pub fn find_brokers_again(&self, client: &KafkaClient) {
+        if client.context().is_lost() {
+            ffi::add_brokers(client.client(), &self.bootstrap_servers.join(","));
+        }
     }
 
     fn set_security(&self, config: &mut ClientConfig) {

@@ -19,6 +19,9 @@ use crate::lag::ids::ClusterName;
 
 /// How long a reason explains later failures.
 const REASON_AGE: Duration = Duration::from_secs(120);
+/// How long nobody answers until the client is given its bootstrap servers again; doubles each time.
+const SILENCE: Duration = Duration::from_secs(10);
+const SILENCE_MAX: Duration = Duration::from_secs(600);
 /// Equal log lines within this time are counted instead of shown.
 const REPEAT_INTERVAL: Duration = Duration::from_secs(60);
 /// Kinds of log lines that are told apart; librdkafka has some dozens.
@@ -30,7 +33,16 @@ pub struct KafkaContext {
     cluster: ClusterName,
     since: Stopwatch,
     reason: Mutex<Option<Reason>>,
+    silence: Mutex<Silence>,
     repeats: Mutex<Repeats>,
+}
+
+/// Since when nobody answers.
+#[derive(Debug)]
+struct Silence {
+    since: Duration,
+    /// How long it has to last until something is done about it.
+    patience: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +70,10 @@ impl KafkaContext {
             cluster,
             since: Stopwatch::start(),
             reason: Mutex::default(),
+            silence: Mutex::new(Silence {
+                since: Duration::ZERO,
+                patience: SILENCE,
+            }),
             repeats: Mutex::default(),
         }
     }
@@ -72,9 +88,33 @@ impl KafkaContext {
             .map(|reason| reason.text.clone())
     }
 
-    /// Forgets the reason: the cluster answers.
-    pub fn clear_reason(&self) {
+    /// The cluster answers: forgets the reason.
+    pub fn answered(&self) {
+        self.answered_at(self.since.elapsed());
+    }
+
+    fn answered_at(&self, now: Duration) {
         *lock(&self.reason) = None;
+        *lock(&self.silence) = Silence {
+            since: now,
+            patience: SILENCE,
+        };
+    }
+
+    /// Whether nobody has answered for so long that the bootstrap servers are due to be given again.
+    /// Says so once for each time it is due.
+    pub(super) fn is_lost(&self) -> bool {
+        self.is_lost_at(self.since.elapsed())
+    }
+
+    fn is_lost_at(&self, now: Duration) -> bool {
+        let mut silence = lock(&self.silence);
+        let is_due = now.saturating_sub(silence.since) >= silence.patience;
+        if is_due {
+            silence.since = now;
+            silence.patience = SILENCE_MAX.min(2 * silence.patience);
+        }
+        is_due
     }
 
     fn keep(&self, new: Reason) {
@@ -269,8 +309,26 @@ mod tests {
         error(&context, AllBrokersDown, "1/1 down");
         let reason = context.reason().expect("a reason");
         assert!(reason.starts_with("authentication failed"), "{reason}");
-        context.clear_reason();
+        context.answered();
         assert_eq!(context.reason(), None);
+    }
+
+    #[test]
+    fn a_silent_cluster_is_looked_for_less_and_less_often() {
+        let context = KafkaContext::new(ClusterName::new("c"));
+        let lost = |from: u64, to: u64| -> Vec<u64> {
+            let seconds =
+                (from..to).filter(|second| context.is_lost_at(Duration::from_secs(*second)));
+            seconds.collect()
+        };
+        assert_eq!(lost(0, 80), [10, 30, 70]);
+        context.answered_at(Duration::from_secs(80));
+        assert_eq!(
+            lost(80, 5000),
+            [
+                90, 110, 150, 230, 390, 710, 1310, 1910, 2510, 3110, 3710, 4310, 4910
+            ]
+        );
     }
 
     #[test]

@@ -154,7 +154,11 @@ impl OffsetsReader {
         let name = &self.settings.offsets_topic;
         let metadata = client
             .fetch_metadata(Some(name), PATIENCE)
-            .map_err(|error| NoTopic::Unreachable(unreachable_text(client, &error)))?;
+            .map_err(|error| {
+                self.settings.find_brokers_again(client);
+                NoTopic::Unreachable(unreachable_text(client, &error))
+            })?;
+        client.context().answered();
         let topic = metadata.topics().iter().find(|topic| topic.name() == name);
         let error = topic.and_then(|topic| topic.error());
         match error.map(RDKafkaErrorCode::from) {

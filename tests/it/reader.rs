@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use lagline::clock::Timestamp;
 use lagline::kafka::client::{Isolation, KafkaError, KafkaSettings};
+use lagline::kafka::log_offsets::LogAnswer;
 use lagline::kafka::offsets::{OffsetsReader, ReaderEnd, ReaderStats};
 use lagline::lag::event::{Event, EventBatch, GroupChange, GroupKind, ReaderProgress};
 use lagline::lag::ids::{ClusterName, Order, TopicId};
@@ -18,6 +19,7 @@ use tokio::sync::mpsc::{Receiver, channel};
 use tokio_util::sync::CancellationToken;
 
 use crate::kafka_client::{Client, Protocol};
+use crate::log_offsets::Asked;
 use crate::services::{Kafka, KafkaVersion, unique, wait};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -341,6 +343,34 @@ fn a_frozen_kafka_gives_no_fresh_progress() {
     run.until("fresh progress", |seen| {
         seen.progress.values().any(|told| Some(told.at) > last)
     });
+    run.until_no_problem();
+}
+
+/// A broker that was away for longer than its session names no broker until it is let in again; librdkafka then
+/// gives up all it knew, and its own way back can be lost in a race. Here it has none.
+#[test]
+fn a_client_that_has_lost_every_broker_finds_back() {
+    let kafka = Kafka::start(KafkaVersion::V4);
+    let client = Client::new(&kafka.bootstrap());
+    client.create_topic("t", 1);
+    client.commit("g", &[("t", 0, 1)]);
+    let mut settings = KafkaSettings::new(vec![kafka.bootstrap()]);
+    let properties = [
+        ("metadata.recovery.strategy", "none"),
+        ("topic.metadata.refresh.interval.ms", "200"),
+    ];
+    for (name, value) in properties {
+        settings.properties.insert(name.to_owned(), value.into());
+    }
+    let asked = Asked::new(settings.clone());
+    let is_up = |answer: &LogAnswer| answer.connection.up.then_some(());
+    asked.fetch_until("an answer", is_up);
+    let mut run = Run::with(settings);
+    run.until_caught_up();
+    kafka.freeze();
+    run.until_problem("kafka does not answer");
+    kafka.thaw();
+    asked.fetch_until("an answer again", is_up);
     run.until_no_problem();
 }
 

@@ -12,9 +12,11 @@
     reason = "the C interface of librdkafka; each block says why it is sound"
 )]
 
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{CStr, CString, c_char, c_int};
 use std::fmt;
 
+use rdkafka::ClientContext;
+use rdkafka::client::Client;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka_sys::types::{RDKafka, RDKafkaRespErr, RDKafkaTopic};
 use rdkafka_sys::{rd_kafka_error_t, rd_kafka_event_t, rd_kafka_metadata as Metadata};
@@ -103,6 +105,15 @@ impl fmt::Debug for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
+}
+
+/// Adds brokers, "host:port" between commas, to those that `client` knows.
+pub fn add_brokers<C: ClientContext>(client: &Client<C>, servers: &str) {
+    let Ok(servers) = CString::new(servers) else {
+        return; // no client exists with such servers
+    };
+    // SAFETY: the client lives as long as the borrow; librdkafka copies the text.
+    unsafe { rdkafka_sys::rd_kafka_brokers_add(client.native_ptr(), servers.as_ptr()) };
 }
 
 /// Reads the number of an error field that librdkafka filled from the wire, as a plain int.

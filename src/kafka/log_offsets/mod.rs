@@ -172,6 +172,7 @@ impl LogOffsets {
         let mut asker = Asker {
             cluster: self.cluster.clone(),
             client,
+            settings: self.settings,
             clock: self.clock.clone(),
             stop: self.stop.clone(),
             refresh_every: self.refresh_every,
@@ -214,6 +215,7 @@ async fn next(requests: &mut mpsc::Receiver<LogRequest>, stop: &CancellationToke
 struct Asker {
     cluster: ClusterName,
     client: BaseConsumer<KafkaContext>,
+    settings: KafkaSettings,
     clock: Clock,
     stop: CancellationToken,
     refresh_every: Duration,
@@ -408,7 +410,7 @@ impl Asker {
         self.take_events();
         let context = self.client.context();
         if self.up {
-            context.clear_reason();
+            context.answered();
             return Connection {
                 up: true,
                 reason: None,
@@ -416,6 +418,7 @@ impl Asker {
                 clock_offset_ms: None,
             };
         }
+        self.settings.find_brokers_again(&self.client);
         let reason = down_reason(failure, context.reason(), &self.layout.brokers, timeout);
         Connection {
             up: false,

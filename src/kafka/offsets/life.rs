@@ -188,7 +188,10 @@ impl Life<'_> {
                 self.reader.set_problem(Some(denied_text(topic)));
             }
             Said::Bounds(bounds) => return self.place(&bounds).err().map(Ended::Refused),
-            Said::Nothing(code) => self.reader.set_problem(Some(self.silence(code))),
+            Said::Nothing(code) => {
+                self.reader.set_problem(Some(self.silence(code)));
+                self.reader.settings.find_brokers_again(self.client);
+            }
         }
         None
     }
@@ -256,7 +259,9 @@ impl Life<'_> {
             index.is_some_and(|index| answered.get(index) == Some(&true))
         });
         if answered.contains(&true) {
-            self.client.context().clear_reason();
+            self.client.context().answered();
+        } else {
+            self.reader.settings.find_brokers_again(self.client);
         }
         self.reader.set_problem(self.problem(answers, &answered));
         Ok(())
